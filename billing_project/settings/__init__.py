@@ -1,0 +1,1 @@
+"""Settings by environment: `base` is common, then `development`, `test` or `production`."""
