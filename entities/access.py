@@ -1,0 +1,208 @@
+"""What each role may do, and the backend that answers ``user.has_perm`` from memberships (ENT-04, ENT-05).
+
+A right is a Django permission name such as ``invoicing.issue_invoice``. Roles grant rights; memberships say
+where. ``has_perm(name)`` asks "anywhere?"; ``has_perm(name, obj)`` asks "there?", by ``obj.access_entity_id``
+and ``obj.access_department_id``. Superusers are answered yes by Django before this backend is asked.
+"""
+
+import datetime
+from functools import lru_cache
+
+from django.contrib.auth.backends import BaseBackend, ModelBackend
+from django.db.models import Model, Q
+
+from core.models import User
+from entities.models import DepartmentClosure, EntityClosure, Membership, Role
+from entities.querysets import memberships_in_force
+
+_ORGANISATION_READ = {
+    "entities.view_entity",
+    "entities.view_entitylink",
+    "entities.view_entity_costs",
+    "entities.view_department",
+    "entities.view_department_costs",
+    "entities.view_costallocation",
+    "entities.view_allocationposting",
+    "entities.view_allocationrule",
+    "entities.view_allocationruleversion",
+    "entities.view_allocationruletarget",
+}
+_BILLING_READ = {
+    "invoicing.view_usageimport",
+    "invoicing.view_usagerecord",
+    "invoicing.view_rejectedrow",
+    "invoicing.view_usagemappingrule",
+    "invoicing.view_invoice",
+    "invoicing.view_invoiceline",
+    "invoicing.view_numberseries",
+    "core.view_exchangerate",
+}
+_READ_ALL = (
+    _ORGANISATION_READ | _BILLING_READ | {"entities.view_membership", "core.view_user"}
+)
+_COST_WORK = {
+    "entities.add_costallocation",
+    "entities.add_allocationposting",
+    "entities.reverse_allocationposting",
+    "entities.add_allocationrule",
+    "entities.change_allocationrule",
+    "entities.run_allocationrule",
+    "invoicing.add_usageimport",
+    "invoicing.change_usageimport",
+    "invoicing.change_rejectedrow",
+    "invoicing.add_usagemappingrule",
+    "invoicing.change_usagemappingrule",
+    "invoicing.delete_usagemappingrule",
+    "invoicing.add_invoice",
+    "invoicing.change_invoice",
+    "invoicing.delete_invoice",
+}
+_ORGANISATION_WORK = {
+    "entities.add_department",
+    "entities.change_department",
+    "entities.delete_department",
+    "core.add_exchangerate",
+}
+_MONEY_DECISIONS = {"invoicing.issue_invoice", "invoicing.void_invoice"}
+_ORGANISATION_ADMIN = {
+    "entities.add_entity",
+    "entities.change_entity",
+    "entities.delete_entity",
+    "entities.add_entitylink",
+    "entities.change_entitylink",
+    "entities.delete_entitylink",
+    "entities.delete_allocationrule",
+    "invoicing.add_numberseries",
+    "invoicing.change_numberseries",
+    "core.change_exchangerate",
+    "core.delete_exchangerate",
+}
+_PEOPLE_ADMIN = {
+    "entities.add_membership",
+    "entities.change_membership",
+    "entities.delete_membership",
+    "entities.manage_membership",
+    "core.add_user",
+    "core.change_user",
+}
+
+ROLE_PERMISSIONS: dict[str, frozenset[str]] = {
+    Role.ADMINISTRATOR: frozenset(
+        _READ_ALL
+        | _ORGANISATION_WORK
+        | _ORGANISATION_ADMIN
+        | _PEOPLE_ADMIN
+        | _COST_WORK
+        | _MONEY_DECISIONS
+    ),
+    Role.FINANCE_MANAGER: frozenset(
+        _READ_ALL
+        | _COST_WORK
+        | _ORGANISATION_WORK
+        | _ORGANISATION_ADMIN
+        | _MONEY_DECISIONS
+    ),
+    Role.FINANCE_STAFF: frozenset(
+        _READ_ALL | _COST_WORK | _ORGANISATION_WORK | {"invoicing.issue_invoice"}
+    ),
+    Role.DEPARTMENT_MANAGER: frozenset(
+        _ORGANISATION_READ | {"invoicing.view_usagerecord"}
+    ),
+    Role.APPROVER: frozenset(_ORGANISATION_READ),
+    Role.AUDITOR: frozenset(_READ_ALL),
+    Role.SERVICE_ACCOUNT: frozenset(
+        _ORGANISATION_READ
+        | _BILLING_READ
+        | _COST_WORK
+        | _ORGANISATION_WORK
+        | {"entities.add_entity", "entities.change_entity", "invoicing.issue_invoice"}
+    ),
+}
+
+# Roles whose holders work in the admin.
+STAFF_ROLES = frozenset(
+    {Role.ADMINISTRATOR, Role.FINANCE_MANAGER, Role.FINANCE_STAFF, Role.AUDITOR}
+)
+
+
+@lru_cache(maxsize=None)
+def roles_granting(permission: str) -> tuple[str, ...]:
+    """The roles that carry ``permission``."""
+    return tuple(
+        role for role, granted in ROLE_PERMISSIONS.items() if permission in granted
+    )
+
+
+class PasswordBackend(ModelBackend):
+    """Signs people in by password and grants nothing: rights come from memberships alone."""
+
+    def _get_permissions(
+        self, user_obj: User, obj: Model | None, from_name: str
+    ) -> set[str]:
+        return set()
+
+
+class MembershipBackend(BaseBackend):
+    """Answers permission questions from the memberships in force today; signs nobody in."""
+
+    def has_perm(self, user_obj: User, perm: str, obj: Model | None = None) -> bool:
+        if not user_obj.is_active or user_obj.is_anonymous:
+            return False
+        roles = roles_granting(perm)
+        if not roles:
+            return False
+        memberships = memberships_in_force(user_obj).filter(role__in=roles)
+        if obj is None:
+            return memberships.exists()
+        entity_id = getattr(obj, "access_entity_id", None)
+        if entity_id is None:
+            # Records of no entity (exchange rates, users) are ruled by a role held anywhere.
+            return memberships.exists()
+        return memberships.filter(_covers(entity_id, obj.access_department_id)).exists()
+
+    def has_module_perms(self, user_obj: User, app_label: str) -> bool:
+        held = memberships_in_force(user_obj).values_list("role", flat=True)
+        prefix = f"{app_label}."
+        return any(
+            name.startswith(prefix) for role in held for name in ROLE_PERMISSIONS[role]
+        )
+
+
+def _covers(entity_id: int, department_id: int | None) -> Q:
+    """Memberships that reach the entity as a whole or, given one, the department."""
+    entities_above = EntityClosure.objects.filter(descendant_id=entity_id).values(
+        "ancestor_id"
+    )
+    reaches = Q(department__isnull=True) & (
+        Q(entity_id=entity_id)
+        | Q(include_descendants=True, entity_id__in=entities_above)
+    )
+    if department_id is not None:
+        departments_above = DepartmentClosure.objects.filter(
+            descendant_id=department_id
+        ).values("ancestor_id")
+        reaches |= Q(department_id=department_id) | Q(
+            include_descendants=True, department_id__in=departments_above
+        )
+    return reaches
+
+
+def role_names_granting(permission: str) -> list[str]:
+    """The roles that carry the right in people's words, for the sentence of a refusal."""
+    return [Role(role).label for role in roles_granting(permission)]
+
+
+def users_holding(
+    permission: str, *, entity_id: int, on: datetime.date | None = None
+) -> list[User]:
+    """Active people who have ``permission`` at the entity, for notifications."""
+    memberships = (
+        Membership.objects.in_force(on)
+        .filter(role__in=roles_granting(permission))
+        .filter(_covers(entity_id, None))
+    )
+    return list(
+        User.objects.filter(
+            is_active=True, pk__in=memberships.values("user_id")
+        ).order_by("pk")
+    )

@@ -1,0 +1,40 @@
+from entities.models.allocation import (
+    AllocationBasis,
+    AllocationPosting,
+    AllocationRule,
+    AllocationRuleTarget,
+    AllocationRuleVersion,
+    AllocationSource,
+    CostAllocation,
+)
+from entities.models.department import CostCenterType, Department, DepartmentClosure
+from entities.models.entity import (
+    Entity,
+    EntityClosure,
+    EntityLink,
+    EntityType,
+    LinkKind,
+    TaxTreatment,
+)
+from entities.models.membership import Membership, Role
+
+__all__ = [
+    "AllocationBasis",
+    "AllocationPosting",
+    "AllocationRule",
+    "AllocationRuleTarget",
+    "AllocationRuleVersion",
+    "AllocationSource",
+    "CostAllocation",
+    "CostCenterType",
+    "Department",
+    "DepartmentClosure",
+    "Entity",
+    "EntityClosure",
+    "EntityLink",
+    "EntityType",
+    "LinkKind",
+    "Membership",
+    "Role",
+    "TaxTreatment",
+]

@@ -1,0 +1,115 @@
+"""Issued documents and imported charges cannot be rewritten, whoever asks (INV-01, USE-02, INV-03)."""
+
+from django.db import migrations
+
+INVOICE_GUARD = """
+CREATE FUNCTION guard_invoice() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    -- All that may change on a posted document: that it was voided, by whom and why.
+    changeable text[] := ARRAY['status', 'voided_at', 'voided_by_id', 'void_reason', 'version', 'updated_at'];
+    sum_of_lines numeric;
+    sum_of_tax numeric;
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        IF OLD.status <> 'draft' THEN
+            RAISE EXCEPTION 'invoice % is issued and is never deleted', OLD.number
+                USING ERRCODE = 'restrict_violation', CONSTRAINT = 'invoice_issued_is_kept';
+        END IF;
+        RETURN OLD;
+    END IF;
+    IF OLD.status = 'draft' THEN
+        IF NEW.status <> 'draft' THEN
+            SELECT coalesce(sum(amount), 0), coalesce(sum(tax_amount), 0) INTO sum_of_lines, sum_of_tax
+            FROM invoice_lines WHERE invoice_id = NEW.id;
+            IF sum_of_lines <> NEW.subtotal OR sum_of_tax <> NEW.tax_total THEN
+                RAISE EXCEPTION 'invoice % does not equal its lines', NEW.id
+                    USING ERRCODE = 'check_violation', CONSTRAINT = 'invoice_equals_its_lines';
+            END IF;
+        END IF;
+        RETURN NEW;
+    END IF;
+    IF OLD.status = 'void' OR NEW.status = 'draft'
+       OR (to_jsonb(NEW) - changeable) IS DISTINCT FROM (to_jsonb(OLD) - changeable) THEN
+        RAISE EXCEPTION 'invoice % is issued and cannot be changed', OLD.number
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'invoice_issued_is_immutable';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER invoice_guard BEFORE UPDATE OR DELETE ON invoices FOR EACH ROW EXECUTE FUNCTION guard_invoice();
+"""
+
+LINE_GUARD = """
+CREATE FUNCTION guard_invoice_lines() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    -- Waits for a posting that is under way elsewhere, so that the check below sees its outcome.
+    PERFORM 1 FROM invoices WHERE id IN (SELECT invoice_id FROM changed) ORDER BY id FOR SHARE;
+    IF EXISTS (
+        SELECT 1 FROM changed JOIN invoices ON invoices.id = changed.invoice_id WHERE invoices.status <> 'draft'
+    ) THEN
+        RAISE EXCEPTION 'the lines of an issued invoice cannot be changed'
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'invoice_line_issued_is_immutable';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER invoice_line_insert AFTER INSERT ON invoice_lines
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION guard_invoice_lines();
+CREATE TRIGGER invoice_line_update AFTER UPDATE ON invoice_lines
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION guard_invoice_lines();
+CREATE TRIGGER invoice_line_delete AFTER DELETE ON invoice_lines
+    REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION guard_invoice_lines();
+"""
+
+USAGE_GUARD = """
+CREATE FUNCTION guard_usage_content() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'an imported charge cannot be changed'
+        USING ERRCODE = 'restrict_violation', CONSTRAINT = 'usage_record_is_immutable';
+END $$;
+CREATE TRIGGER usage_record_content BEFORE UPDATE OF
+    root_id, usage_import_id, row_hash, occurrence, line_number, billed_cost, currency, charge_date,
+    charge_period_start, charge_period_end, billing_period_start, billing_period_end
+    ON usage_records FOR EACH STATEMENT EXECUTE FUNCTION guard_usage_content();
+
+CREATE FUNCTION guard_billed_usage() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (SELECT 1 FROM billed_items WHERE usage_record_id = OLD.id AND released_at IS NULL) THEN
+        RAISE EXCEPTION 'charge % is billed: it stays where it was billed', OLD.id
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'usage_record_billed_stays';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE TRIGGER usage_record_billed BEFORE UPDATE OF entity_id, department_id ON usage_records
+    FOR EACH ROW WHEN (
+        OLD.department_id IS DISTINCT FROM NEW.department_id OR OLD.entity_id IS DISTINCT FROM NEW.entity_id
+    ) EXECUTE FUNCTION guard_billed_usage();
+"""
+
+DEPARTMENT_OF_ENTITY = """
+ALTER TABLE usage_records ADD CONSTRAINT usage_records_department_same_entity
+    FOREIGN KEY (department_id, entity_id) REFERENCES departments (id, entity_id) DEFERRABLE INITIALLY IMMEDIATE;
+"""
+
+
+class Migration(migrations.Migration):
+    dependencies = [("invoicing", "0001_initial"), ("entities", "0002_guards")]
+
+    operations = [
+        migrations.RunSQL(
+            INVOICE_GUARD,
+            "DROP TRIGGER invoice_guard ON invoices; DROP FUNCTION guard_invoice();",
+        ),
+        migrations.RunSQL(
+            LINE_GUARD,
+            "DROP TRIGGER invoice_line_insert ON invoice_lines; DROP TRIGGER invoice_line_update ON invoice_lines;"
+            "DROP TRIGGER invoice_line_delete ON invoice_lines; DROP FUNCTION guard_invoice_lines();",
+        ),
+        migrations.RunSQL(
+            USAGE_GUARD,
+            "DROP TRIGGER usage_record_content ON usage_records; DROP FUNCTION guard_usage_content();"
+            "DROP TRIGGER usage_record_billed ON usage_records; DROP FUNCTION guard_billed_usage();",
+        ),
+        migrations.RunSQL(
+            DEPARTMENT_OF_ENTITY,
+            "ALTER TABLE usage_records DROP CONSTRAINT usage_records_department_same_entity;",
+        ),
+    ]
