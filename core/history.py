@@ -13,24 +13,27 @@ One way to use it:
    authenticated a token.
 
 Every history row then has history_user, history_change_reason, request_id and channel. `bulk_create` and `update()`
-write no history: use `bulk_create_with_history` of simple_history.utils (it takes the same context) where rows need it.
+write no history: use `bulk_create_with_history` of this module where rows need it.
 """
 
 import re
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import models
 from django.http import HttpRequest, HttpResponseBase
 from simple_history.models import HistoricalRecords
+from simple_history.utils import bulk_create_with_history as simple_history_bulk_create
 from simple_history.utils import get_change_reason_from_object
 
 if TYPE_CHECKING:
     from core.models import User
+
+_Model = TypeVar("_Model", bound=models.Model)
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{8,64}")
 
@@ -174,6 +177,16 @@ class AuditedHistory(HistoricalRecords):
         fields: dict[str, Any] = super()._get_history_user_fields()
         fields["history_user"].remote_field.on_delete = models.PROTECT
         return fields
+
+
+def bulk_create_with_history(
+    model: type[_Model], rows: Sequence[_Model], *, batch_size: int = 1000
+) -> list[_Model]:
+    """Create the rows and their history in bulk, with the context's user, reason and request."""
+    created: list[_Model] = simple_history_bulk_create(
+        rows, model, batch_size=batch_size, default_change_reason=_context.get().reason
+    )
+    return created
 
 
 class HistoryContextMiddleware:

@@ -11,7 +11,7 @@ from django.db.models.functions import Lower
 
 from core import clock
 from core.errors import Stale
-from core.history import AuditedHistory
+from core.history import AuditedHistory, current_request_id
 from core.money import CurrencyField, RateField
 from core.querysets import (
     BillingUserManager,
@@ -124,7 +124,7 @@ class IdempotencyRecord(models.Model):
         max_length=64, help_text="SHA-256 over the scope and the body of the request."
     )
     status = models.PositiveSmallIntegerField()
-    body = models.JSONField(null=True, encoder=DjangoJSONEncoder)
+    body = models.TextField(help_text="JSON as it was answered; jsonb would change the order of its keys.")
     created_at = models.DateTimeField(default=clock.now)
     expires_at = models.DateTimeField(db_index=True)
 
@@ -152,6 +152,7 @@ class OutboxEvent(models.Model):
     attempts = models.PositiveIntegerField(default=0)
     next_try_at = models.DateTimeField(default=clock.now)
     last_error = models.TextField(blank=True)
+    request_id = models.CharField(max_length=64, blank=True, default=current_request_id, editable=False)
     delivered_to = models.JSONField(default=list, blank=True, help_text="Consumers that have had it.")
 
     objects = OutboxEventQuerySet.as_manager()

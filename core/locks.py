@@ -1,0 +1,27 @@
+"""Advisory locks of PostgreSQL for what has no row to lock. They end with the transaction (or savepoint rolled back)."""
+
+import hashlib
+
+from django.db import connection, transaction
+
+
+def _number(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+
+
+def _run(function: str, name: str) -> bool:
+    if not connection.in_atomic_block:
+        raise transaction.TransactionManagementError("An advisory lock needs a transaction to end it.")
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {function}(%s::bigint)", [_number(name)])
+        return bool(cursor.fetchone()[0])
+
+
+def advisory_lock(name: str) -> None:
+    """Wait for the lock of that name and hold it until the transaction ends."""
+    _run("pg_advisory_xact_lock", name)
+
+
+def try_advisory_lock(name: str) -> bool:
+    """Take the lock if it is free, and say whether it was."""
+    return _run("pg_try_advisory_xact_lock", name)

@@ -1,0 +1,99 @@
+"""Notifications: a message to one user, on the page and by mail.
+
+    notify(user=user, kind="invoice_issued", title="Invoice 2024-00017 is issued", body="…", url="/admin/…")
+
+The row is written in the caller's transaction; the mail leaves after commit, through the outbox.
+"""
+
+from email.utils import parseaddr
+from urllib.parse import urljoin
+
+from django.conf import settings
+from django.core.mail import EmailMultiAlternatives
+from django.db import transaction
+from django.utils.html import format_html, linebreaks
+from django.utils.safestring import SafeString
+
+from core import clock
+from core.models import Notification, OutboxEvent, User
+from core.outbox import publish
+
+TOPIC = "notification.created"
+_LONGEST_TITLE = 200
+
+
+def notify(
+    *, user: User, kind: str, title: str, body: str = "", url: str = "", email: bool = True
+) -> Notification:
+    """Tell a user something: a row now, and a mail after commit if `email`.
+
+    `url` is a path of this site. Raises ValueError for one that leads elsewhere, so that no text from outside can
+    turn a message of ours into a link to somebody else's page.
+    """
+    if url and (not url.startswith("/") or url.startswith(("//", "/\\"))):
+        raise ValueError(f"A notification links to a path of this site, not to {url!r}.")
+    title = " ".join(title.split())
+    if len(title) > _LONGEST_TITLE:
+        title = title[: _LONGEST_TITLE - 1] + "…"
+    with transaction.atomic():
+        notification = Notification.objects.create(user=user, kind=kind, title=title, body=body, url=url)
+        if email:
+            publish(TOPIC, {"notification_id": notification.pk}, key=f"notification:{notification.pk}")
+    return notification
+
+
+def notification_mark_read(*, actor: User, notification: Notification) -> Notification:
+    """Mark one's own notification as read; a second time changes nothing."""
+    Notification.objects.filter(pk=notification.pk, user=actor, read_at__isnull=True).update(
+        read_at=clock.now()
+    )
+    return Notification.objects.get(pk=notification.pk)
+
+
+def send_notification_mail(event: OutboxEvent) -> None:
+    """Outbox consumer: mail the notification once.
+
+    The mark `emailed_at` stops a repetition; after a crash between the mail and the commit the second mail has
+    the same Message-ID, by which mail systems recognise it.
+    """
+    notification = (
+        Notification.objects.select_for_update(of=("self",))
+        .select_related("user")
+        .filter(pk=event.payload["notification_id"], emailed_at__isnull=True)
+        .first()
+    )
+    if notification is None or not notification.user.is_active or not notification.user.email:
+        return
+    _mail(notification).send()
+    notification.emailed_at = clock.now()
+    notification.save(update_fields=["emailed_at"])
+
+
+def _mail(notification: Notification) -> EmailMultiAlternatives:
+    link = urljoin(settings.PUBLIC_URL, notification.url) if notification.url else ""
+    parts = [f"Hello {notification.user.display_name},", notification.title, notification.body, link]
+    domain = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2] or "localhost"
+    mail = EmailMultiAlternatives(
+        subject=notification.title,
+        body="\n\n".join(part for part in parts if part),
+        to=[notification.user.email],
+        headers={
+            "Message-ID": f"<notification-{notification.pk}@{domain}>",
+            "Auto-Submitted": "auto-generated",
+        },
+    )
+    mail.attach_alternative(_html(notification, link), "text/html")
+    return mail
+
+
+def _html(notification: Notification, link: str) -> SafeString:
+    button = (
+        format_html('<p><a href="{}">Open it in Enterprise Billing</a></p>', link) if link else SafeString()
+    )
+    return format_html(
+        '<div style="font-family:sans-serif"><p>Hello {},</p><h2 style="font-size:1.1em">{}</h2>{}{}</div>',
+        notification.user.display_name,
+        notification.title,
+        SafeString(linebreaks(notification.body, autoescape=True)) if notification.body else "",
+        button,
+    )
