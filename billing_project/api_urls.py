@@ -1,9 +1,23 @@
-"""The API: sign-in, and the operations of every app below one base path."""
+"""The API: sign-in, its description, and the operations of every app below one base path.
 
-from django.urls import URLPattern, URLResolver, path
-from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView
+An app adds itself by one line: `path("", include("entities.api.urls"))` below `enterprise-billing/`.
+"""
+
+from django.urls import URLPattern, URLResolver, include, path, re_path
+from drf_spectacular.views import SpectacularAPIView
+
+from core.api.negotiation import SchemaNegotiation
+from core.api.problems import unknown_path
+from core.api.urls import auth_urlpatterns
+
+enterprise_billing: list[URLPattern | URLResolver] = [
+    path("", include("core.api.urls")),
+]
 
 urlpatterns: list[URLPattern | URLResolver] = [
-    path("auth/token", TokenObtainPairView.as_view(), name="token"),
-    path("auth/token/refresh", TokenRefreshView.as_view(), name="token-refresh"),
+    path("enterprise-billing/", include(enterprise_billing)),
+    path("auth/", include(auth_urlpatterns)),
+    path("schema", SpectacularAPIView.as_view(content_negotiation_class=SchemaNegotiation), name="schema"),
+    # Last: what no route knows is a problem document, also while DEBUG shows pages elsewhere.
+    re_path(r"^(?P<path>.*)$", unknown_path),
 ]

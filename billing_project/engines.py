@@ -48,6 +48,7 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt
 LONGEST_SOCKET_PATH = 100
 START_SECONDS = 60
 STOP_SECONDS = 30
+LEAVE_SECONDS = 5
 REDIS_DATABASES = 64
 
 
@@ -658,6 +659,18 @@ def lost() -> list[str]:
     """Return the titles of the engines that this process uses and that have ended meanwhile."""
     engines: list[Engine] = [Postgres(data_directory()), Redis(data_directory())]
     return [engine.title for engine in engines if engine.name in _held and not engine.kept()]
+
+
+def leave() -> None:
+    """Stop using the engines; return when those that nobody else uses have stopped."""
+    with _joining:
+        for lock in _held.values():
+            lock.close()
+        left = [engine for engine in (Postgres(data_directory()), Redis(data_directory())) if engine.name in _held]
+        _held.clear()
+    deadline = time.monotonic() + LEAVE_SECONDS
+    while any(engine.kept() for engine in left) and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def main() -> None:

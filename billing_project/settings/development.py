@@ -31,3 +31,12 @@ MEDIA_ROOT = DATA_DIR / "uploads"
 # Mails are written as files, to be read in the data folder.
 EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
 EMAIL_FILE_PATH = DATA_DIR / "mails"
+
+# Static files come straight from the apps, so nothing is to be collected.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = True
+
+LOG_FORMAT = env.str("LOG_FORMAT", default="text")
+LOG_LEVEL = env.str("LOG_LEVEL", default="WARNING")
+LOGGING["handlers"]["stderr"]["formatter"] = LOG_FORMAT  # noqa: F405
+LOGGING["root"]["level"] = LOGGING["loggers"]["django"]["level"] = LOG_LEVEL  # noqa: F405
