@@ -4,9 +4,8 @@ An app adds itself by one line: `path("", include("entities.api.urls"))` below `
 """
 
 from django.urls import URLPattern, URLResolver, include, path, re_path
-from drf_spectacular.views import SpectacularAPIView
 
-from core.api.negotiation import SchemaNegotiation
+from core.api.docs import SchemaView
 from core.api.problems import unknown_path
 from core.api.urls import auth_urlpatterns
 
@@ -17,7 +16,7 @@ enterprise_billing: list[URLPattern | URLResolver] = [
 urlpatterns: list[URLPattern | URLResolver] = [
     path("enterprise-billing/", include(enterprise_billing)),
     path("auth/", include(auth_urlpatterns)),
-    path("schema", SpectacularAPIView.as_view(content_negotiation_class=SchemaNegotiation), name="schema"),
+    path("schema", SchemaView.as_view(), name="schema"),
     # Last: what no route knows is a problem document, also while DEBUG shows pages elsewhere.
     re_path(r"^(?P<path>.*)$", unknown_path),
 ]

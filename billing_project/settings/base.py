@@ -5,6 +5,7 @@ from typing import Any
 
 import structlog
 
+from billing_project.settings.api import *  # noqa: F403  (settings modules build on each other)
 from billing_project.settings.environment import BASE_DIR, env
 
 INSTALLED_APPS = [
@@ -12,13 +13,13 @@ INSTALLED_APPS = [
     "entities",
     "invoicing",
     # The theme and what it re-dresses stand before the admin; simple_history and import_export after it.
-    "unfold",
+    "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "unfold.contrib.forms",
     "unfold.contrib.inlines",
     "unfold.contrib.import_export",
     "unfold.contrib.simple_history",
-    "django.contrib.admin",
+    "core.admin_site.BillingAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -42,20 +43,22 @@ INSTALLED_APPS = [
     "django_prometheus",
 ]
 
+# The middleware named core.api.middleware.… is Django's own and steps aside for API calls with a bearer token.
 MIDDLEWARE = [
+    "core.api.middleware.ApiMiddleware",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "core.history.HistoryContextMiddleware",
     "django_structlog.middlewares.RequestMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.locale.LocaleMiddleware",
+    "core.api.middleware.SessionMiddleware",
+    "core.api.middleware.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    "core.api.middleware.CsrfViewMiddleware",
+    "core.api.middleware.AuthenticationMiddleware",
+    "core.api.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "django_htmx.middleware.HtmxMiddleware",
+    "core.api.middleware.HtmxMiddleware",
     "django_prometheus.middleware.PrometheusAfterMiddleware",
 ]
 
@@ -146,37 +149,7 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {}
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 
 # --- API -------------------------------------------------------------------------------------------------
-REST_FRAMEWORK: dict[str, Any] = {
-    "DEFAULT_AUTHENTICATION_CLASSES": [
-        "rest_framework_simplejwt.authentication.JWTAuthentication",
-        "rest_framework.authentication.SessionAuthentication",
-    ],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_FILTER_BACKENDS": [
-        "django_filters.rest_framework.DjangoFilterBackend",
-        "rest_framework.filters.SearchFilter",
-        "rest_framework.filters.OrderingFilter",
-    ],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "COERCE_DECIMAL_TO_STRING": True,
-}
-SPECTACULAR_SETTINGS: dict[str, Any] = {
-    "TITLE": "Enterprise Billing",
-    "DESCRIPTION": "Budgets, contracts, cost allocation and consolidated invoices of a group of companies.",
-    "VERSION": "1.0.0",
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "REDOC_DIST": "SIDECAR",
-    "COMPONENT_SPLIT_REQUEST": True,
-}
-SIMPLE_JWT: dict[str, Any] = {
-    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=env.int("JWT_ACCESS_MINUTES", default=15)),
-    "REFRESH_TOKEN_LIFETIME": timedelta(hours=env.int("JWT_REFRESH_HOURS", default=12)),
-    "UPDATE_LAST_LOGIN": True,
-}
+# Everything about it stands in billing_project/settings/api.py, imported above.
 
 # --- Rules of the product --------------------------------------------------------------------------------
 EXCHANGE_RATE_MAX_AGE_DAYS = env.int("EXCHANGE_RATE_MAX_AGE_DAYS", default=7)
