@@ -7,6 +7,7 @@ import structlog
 
 from billing_project.settings.api import *  # noqa: F403  (settings modules build on each other)
 from billing_project.settings.environment import BASE_DIR, env
+from billing_project.settings.unfold import *  # noqa: F403
 
 INSTALLED_APPS = [
     "core",
