@@ -21,6 +21,7 @@ class ImportStatus(models.TextChoices):
     RUNNING = "running", "Running"
     COMPLETED = "completed", "Completed"
     FAILED = "failed", "Failed"
+    UNDONE = "undone", "Undone"
 
 
 class UsageImport(TimestampedModel):
@@ -29,6 +30,10 @@ class UsageImport(TimestampedModel):
     All rows of a file and the step to COMPLETED commit together, so a file is in as a whole or not at all.
     ``root`` is the top of the entity's group on the day of the import: a file, and a row, counts once in a
     group.
+
+    Of a completed import, ``rows_read = rows_imported + rows_duplicate + rows_rejected``; rows that were put
+    right later are counted in ``rows_repaired`` as well. ``billed_cost`` is the sum of the records that the
+    import brought, repaired rows included.
     """
 
     entity = models.ForeignKey(
@@ -44,6 +49,11 @@ class UsageImport(TimestampedModel):
     format_version = models.CharField(
         max_length=10, blank=True, help_text="FOCUS version the columns follow."
     )
+    columns = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="The file's columns, in its order and spelling.",
+    )
     status = FSMField(
         max_length=10,
         choices=ImportStatus,
@@ -58,18 +68,43 @@ class UsageImport(TimestampedModel):
         help_text="Rows equal to an earlier row of the same file: taken as charges of their own.",
     )
     rows_rejected = models.PositiveBigIntegerField(default=0)
+    rows_repaired = models.PositiveBigIntegerField(
+        default=0, help_text="Rejected rows that were put right and are in now."
+    )
     billed_cost = models.JSONField(
         default=dict,
+        blank=True,
         help_text="Sum of BilledCost of the imported rows per currency, exact decimals as text.",
+    )
+    duplicate_cost = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="Sum of BilledCost of the rows that earlier imports had brought, per currency.",
+    )
+    overlaps = models.JSONField(
+        default=dict,
+        blank=True,
+        help_text="Which earlier imports had brought the duplicate rows: import number to rows.",
     )
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     error_code = models.CharField(max_length=50, blank=True)
     error_message = models.TextField(blank=True)
+    error_line = models.PositiveBigIntegerField(null=True, blank=True)
+    undone_at = models.DateTimeField(null=True, blank=True)
+    undone_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+    )
+    undo_reason = models.CharField(max_length=500, blank=True)
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
     )
 
+    history = AuditedHistory()
     objects = UsageImportQuerySet.as_manager()
 
     class Meta:
@@ -115,6 +150,12 @@ class UsageImport(TimestampedModel):
     )
     def fail(self) -> None:
         """Nothing of the file is in."""
+
+    @transition(
+        field=status, source=ImportStatus.COMPLETED, target=ImportStatus.UNDONE
+    )
+    def undo(self) -> None:
+        """What the file brought is out again."""
 
 
 class MappingSource(models.TextChoices):
@@ -319,6 +360,9 @@ class RejectedRow(TimestampedModel):
     line_number = models.PositiveBigIntegerField()
     values = models.JSONField(
         help_text="Column name to the text that the file had, or that was put right since."
+    )
+    raw_text = models.TextField(
+        blank=True, help_text="The line itself, where it could not be split into columns."
     )
     problems = models.JSONField(help_text="List of {column, code, detail}.")
     status = FSMField(
