@@ -156,6 +156,8 @@ class Preparation:
         """Load the sample data into a database without entities; what an interrupted run left is completed."""
         if self.known.get("sample") == "loaded":
             return
+        if not any(BASE_DIR.glob("*/management/commands/initialize_enterprise_billing.py")):
+            return
         empty = not one_value(self.database_url, "SELECT 1 FROM billing_entities LIMIT 1")
         if not empty and self.known.get("sample") != "loading":
             return
@@ -267,7 +269,7 @@ def await_web(child: Child, port: int) -> None:
 
 def commands(port: int) -> dict[str, list[str]]:
     """Return what runs besides the engines."""
-    celery = ["-m", "celery", "-A", "billing_project"]
+    celery = ["-m", "celery", "--quiet", "--app", "billing_project"]
     return {
         "web": [
             *("-m", "granian", "--interface", "wsgi", "--host", env.str("HOST", default="127.0.0.1")),
@@ -315,7 +317,7 @@ def run() -> None:
         "DEBUG": env.str("DEBUG", default="false"),
         "PYTHONUNBUFFERED": "1",
         # Celery warns root on every start; here root is whoever owns this machine.
-        "PYTHONWARNINGS": "ignore::RuntimeWarning:celery.platforms",
+        "PYTHONWARNINGS": "ignore:You're running the worker with superuser privileges",
     }
     preparation = Preparation(data, database_url, environment)
     preparation.migrate()

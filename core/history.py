@@ -199,7 +199,7 @@ class HistoryContextMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        given = request.headers.get("X-Request-ID", "")
+        given = request.META.get("HTTP_X_REQUEST_ID", "")
         request_id = given if _SANE_REQUEST_ID.fullmatch(given) else new_request_id()
         # The structured log reads the header: both then show the same id.
         request.META["HTTP_X_REQUEST_ID"] = request_id

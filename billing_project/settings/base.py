@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
+from celery.schedules import crontab
 
 from billing_project.settings.api import *  # noqa: F403  (settings modules build on each other)
 from billing_project.settings.environment import BASE_DIR, env
@@ -146,7 +147,11 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # Longer than the longest task; a shorter one would deliver a task that still runs a second time.
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {"visibility_timeout": 6 * 60 * 60}
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
-CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {}
+CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
+    # A commit wakes the dispatcher at once; this is for retries, and for what a crash left behind.
+    "Deliver outbox events": {"task": "core.dispatch_outbox", "schedule": timedelta(seconds=30)},
+    "Purge expired records": {"task": "core.purge_expired_records", "schedule": crontab(hour="3", minute="10")},
+}
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 
 # --- API -------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
@@ -51,6 +51,4 @@ def broker_from_redis_url(url: str) -> str:
         return url
     query = parse_qs(parts.query)
     database = query.pop("db", ["0"])[0]
-    return urlunsplit(
-        ("redis+socket", parts.netloc, parts.path, urlencode({"virtual_host": database, **query}, doseq=True), "")
-    )
+    return f"redis+socket://{parts.path}?{urlencode({'virtual_host': database, **query}, doseq=True)}"

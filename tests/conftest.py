@@ -1,0 +1,141 @@
+"""What every test may use. People, entities and documents come from the conftest.py of their own folder."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from django.conf import settings
+from django.db import connection
+
+# Playwright keeps an event loop in the thread of the test; Django would refuse the database there.
+os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+WORKER_SECONDS = 60
+
+
+def chromium_path() -> str | None:
+    """Return the browser of the system: CHROMIUM, or what is on the PATH."""
+    named = os.environ.get("CHROMIUM")
+    return named or next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the marks their meaning: a real database for `concurrency`, a browser in one process for `browser`."""
+    no_browser = pytest.mark.skip(reason="needs Chromium (Debian: apt-get install chromium), absent here")
+    for item in items:
+        if item.get_closest_marker("concurrency"):
+            item.add_marker(pytest.mark.django_db(transaction=True))
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.django_db(transaction=True))
+            item.add_marker(pytest.mark.xdist_group("browser"))
+            if chromium_path() is None:
+                item.add_marker(no_browser)
+
+
+def pytest_sessionfinish() -> None:
+    """Take this run's keys out of Redis."""
+    if not settings.configured:
+        return
+    client = redis.Redis.from_url(settings.REDIS_URL)
+    try:
+        keys = list(client.scan_iter(match=f"*{settings.PREFIX}*", count=1000))
+        if keys:
+            client.delete(*keys)
+    except redis.RedisError as problem:
+        print(f"Keys of this run stay in Redis: {problem}", file=sys.stderr)
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shutil.rmtree(settings.DATA_DIR, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def own_cache() -> Iterator[None]:
+    """Give each test a cache of its own, shared with the processes and threads that it starts."""
+    os.environ["BILLING_TEST_CACHE"] = uuid.uuid4().hex
+    yield
+    del os.environ["BILLING_TEST_CACHE"]
+
+
+@pytest.fixture(autouse=True)
+def own_media(settings: object, tmp_path: Path) -> None:
+    """Keep the uploads of each test apart."""
+    settings.MEDIA_ROOT = tmp_path / "uploads"  # type: ignore[attr-defined]
+
+
+StartProcess = Callable[..., subprocess.Popen[str]]
+
+
+def process_environment(**extra: str) -> dict[str, str]:
+    """Return the environment for a process that works in this test's database, cache and queue."""
+    return {
+        **os.environ,
+        "DJANGO_SETTINGS_MODULE": "billing_project.settings.test",
+        "BILLING_TEST_DATABASE": connection.settings_dict["NAME"],
+        "BILLING_TEST_MEDIA": str(settings.MEDIA_ROOT),
+        "PYTHONUNBUFFERED": "1",
+        **extra,
+    }
+
+
+@pytest.fixture
+def start_process(transactional_db: None) -> Iterator[StartProcess]:
+    """Start `python <arguments>` in this test's database; what still runs at the end of the test is ended."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*arguments: str, **options: object) -> subprocess.Popen[str]:
+        environment = process_environment(**options.pop("env", {}))  # type: ignore[arg-type]
+        process = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=REPOSITORY,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            **options,  # type: ignore[call-overload]
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+@pytest.fixture
+def celery_worker_process(start_process: StartProcess) -> subprocess.Popen[str]:
+    """Run a real worker on this test's database and queue."""
+    log = settings.DATA_DIR / f"worker-{uuid.uuid4().hex}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    worker = start_process(
+        *("-m", "celery", "--app", "billing_project", "worker", "--loglevel", "INFO", "--concurrency", "1"),
+        *("--without-gossip", "--without-mingle", "--without-heartbeat", "--logfile", str(log)),
+    )
+    deadline = time.monotonic() + WORKER_SECONDS
+    while not (log.exists() and "ready." in log.read_text()):
+        if worker.poll() is not None or time.monotonic() > deadline:
+            pytest.fail(f"The worker did not start:\n{log.read_text() if log.exists() else ''}")
+        time.sleep(0.05)
+    return worker
+
+
+@pytest.fixture(scope="session")
+def browser_type_launch_args() -> dict[str, object]:
+    """Have Playwright use the system's Chromium; its own download is never made."""
+    return {"executable_path": chromium_path(), "args": ["--no-sandbox"]}
