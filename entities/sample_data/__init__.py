@@ -1,0 +1,1 @@
+"""What entities contributes to the sample group: entities, people, departments, links and cost allocations."""

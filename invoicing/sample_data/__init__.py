@@ -1,0 +1,1 @@
+"""What invoicing contributes to the sample group: FOCUS files, mapping rules, imports and invoices."""
