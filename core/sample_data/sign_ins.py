@@ -1,9 +1,9 @@
-"""Who may sign in to the sample group while developing: read by the settings, the sign-in page and the command.
+"""Who may sign in to the sample group while developing: for the settings, the sign-in page and the command.
 
 Imports nothing, so that the settings can read it.
 """
 
-DEMO_PASSWORD = "tarnholm-sample-26"
+DEMO_PASSWORD = "tarnholm-sample-26"  # noqa: S105  (published on purpose; never set in production)
 
 DEMO_SIGN_INS: list[tuple[str, str, str]] = [
     ("Administrator", "grace.holloway", DEMO_PASSWORD),
