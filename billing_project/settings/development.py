@@ -3,6 +3,7 @@
 from billing_project import engines
 from billing_project.settings.base import *  # noqa: F403  (settings modules build on each other)
 from billing_project.settings.environment import broker_from_redis_url, database_from_url, env
+from core.sample_data import sign_ins
 
 DEBUG = env.bool("DEBUG", default=True)
 DATA_DIR = engines.data_directory()
@@ -26,6 +27,9 @@ CACHES = {
     }
 }
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default=broker_from_redis_url(REDIS_URL))
+
+# Shown on the sign-in page, and who they are is known to everybody: never set in production.
+DEMO_SIGN_INS = sign_ins.DEMO_SIGN_INS
 
 MEDIA_ROOT = DATA_DIR / "uploads"
 # Mails are written as files, to be read in the data folder.

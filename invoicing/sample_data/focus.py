@@ -75,7 +75,8 @@ DAMAGE: tuple[tuple[str, str], ...] = (
 def write(provider: Provider, month: date, number: int, *, damaged: bool = False) -> bytes:
     """Return the provider's export of the month as CSV.
 
-    `number` counts the sample's months and drives growth; `damaged` adds a few rows that no importer can take.
+    `number` counts the sample's months and drives growth; `damaged` adds a few rows that no importer
+    can take.
     """
     rows = list(charges(provider, month, number))
     if damaged:
