@@ -228,7 +228,9 @@ class BillingViewSet(RequestHabitsMixin, mixins.ListModelMixin, mixins.RetrieveM
 
     def needed_permission(self) -> str | None:
         """Return the right that the action needs: its own, or the model's for its kind."""
-        action = self.action or ""
+        action = self.action
+        if not action:
+            return None  # A method that the address does not know: 405 follows.
         if action in self.action_permissions:
             return self.action_permissions[action]
         verb = ACTION_VERBS.get(action)

@@ -31,11 +31,14 @@ from core.api.pointers import FlatError, flatten
 from core.errors import BillingError
 
 CONTENT_TYPE = "application/problem+json"
+CHALLENGE = 'Bearer realm="api"'
 RETRY_AFTER_SECONDS = 2
 
 
 class Problem(exceptions.APIException):
     """Any error on its way to the client: status, code, sentence, flat errors, further members."""
+
+    auth_header: str | None = None
 
     def __init__(
         self,
@@ -218,8 +221,8 @@ class ProblemHandler(ExceptionHandler):
         problem = translate(exc)
         if problem is None:
             return exc
-        # REST framework puts the challenge on its own exception; it must survive the translation.
-        problem.auth_header = getattr(exc, "auth_header", None)  # type: ignore[attr-defined]
+        if problem.status_code == HTTPStatus.UNAUTHORIZED:
+            problem.auth_header = getattr(exc, "auth_header", CHALLENGE)
         return problem
 
     def convert_unhandled_exceptions(self, exc: Exception) -> exceptions.APIException:

@@ -7,7 +7,6 @@ the longest time for which another process may still let in a user who was deact
 revoked; the process that saved the user knows at once. Refreshing a token always asks the database.
 """
 
-import time
 from collections.abc import Mapping
 from threading import Lock
 from typing import Any, NamedTuple
@@ -112,7 +111,7 @@ def _checked(user: User | None, token: Token) -> User:
 
 def _user(user_id: int) -> User | None:
     known = _known.get(user_id)
-    if known is None or known.good_until < time.monotonic():
+    if known is None or known.good_until < clock.now().timestamp():
         values = User.objects.filter(pk=user_id).values(*_FIELDS).first()
         if values is None:
             return None
@@ -121,7 +120,7 @@ def _user(user_id: int) -> User | None:
 
 
 def _remember(user_id: int, values: dict[str, Any]) -> _Known:
-    known = _Known(time.monotonic() + settings.API_USER_CACHE_SECONDS, values)
+    known = _Known(clock.now().timestamp() + settings.API_USER_CACHE_SECONDS, values)
     if settings.API_USER_CACHE_SECONDS > 0:
         with _lock:
             if len(_known) >= MAX_KNOWN_USERS:
