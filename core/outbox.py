@@ -79,7 +79,9 @@ def publish(topic: str, payload: Mapping[str, Any], key: str = "") -> OutboxEven
 def _wake_after_commit() -> None:
     """Register one wake-up per transaction, however many events it publishes."""
     open_savepoints = set(connection.savepoint_ids)
-    for savepoints, function, _robust in connection.run_on_commit:
+    # The stubs know two of the three members: (savepoints, function, robust).
+    registered: list[tuple[Any, ...]] = list(connection.run_on_commit)
+    for savepoints, function, *_ in registered:
         # A wake-up of a savepoint that may yet be rolled back does not count.
         if function is wake_dispatcher and savepoints <= open_savepoints:
             return
