@@ -9,7 +9,7 @@ from stdnum.exceptions import ValidationError as StdnumError
 
 TERRITORIES = frozenset(
     code
-    for code in Locale("en").territories
+    for code in map(str, Locale("en").territories)
     if len(code) == 2 and code.isalpha() and code not in {"ZZ", "EU", "UN"}
 )
 
