@@ -7,6 +7,7 @@ from entities.sample_data.organisation import ISSUER, ROOT
 
 ADMINISTRATOR = "grace.holloway"
 FINANCE_MANAGER = "aoife.brennan"
+FINANCE_STAFF = "ciaran.doyle"
 FINANCE_STAFF_DE = "jonas.keller"
 
 
@@ -74,7 +75,7 @@ PEOPLE: tuple[SamplePerson, ...] = (
         (SampleMembership(Role.FINANCE_STAFF, "TARN-DE"),),
     ),
     SamplePerson(
-        "ciaran.doyle",
+        FINANCE_STAFF,
         "Ciarán",
         "Doyle",
         FINANCE_MANAGER,

@@ -10,7 +10,7 @@ from django.db import connection
 from core.errors import BillingError
 from core.history import Channel, acting
 from core.sample_data.run import SampleRun, steps
-from core.sample_data.sign_ins import DEMO_PASSWORD
+from core.sample_data.sign_ins import API_SIGN_INS, DEMO_PASSWORD, DEMO_SIGN_INS
 
 ANY_TWO_NUMBERS = (0x5461, 0x6D70)
 """Names the advisory lock: two loads at once wait for each other."""
@@ -37,22 +37,21 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        sign_ins: list[tuple[str, str, str]] = getattr(settings, "DEMO_SIGN_INS", [])
         if options["sign_ins"]:
-            self._print_sign_ins(sign_ins)
+            self._print_sign_ins()
             return
-        if not sign_ins and not options["allow_in_production"]:
+        if not _sign_ins_known() and not options["allow_in_production"]:
             raise CommandError(
                 "These are production settings, and the sample data is for development. If you want it here all "
                 "the same, add --allow-in-production: its people get no password."
             )
-        run = SampleRun(say=self._say, password=DEMO_PASSWORD if sign_ins else None)
+        run = SampleRun(say=self._say, password=DEMO_PASSWORD if _sign_ins_known() else None)
         self._load(run)
         if run.made:
             self._say(f"The sample group is loaded: {run.made:,} records added.")
         else:
             self._say("The sample group was complete; nothing was changed.")
-        self._print_sign_ins(sign_ins)
+        self._print_sign_ins()
 
     def _load(self, run: SampleRun) -> None:
         with connection.cursor() as cursor:
@@ -72,11 +71,17 @@ class Command(BaseCommand):
         self.stdout.write(text)
         self.stdout.flush()
 
-    def _print_sign_ins(self, sign_ins: list[tuple[str, str, str]]) -> None:
-        if not sign_ins:
-            self._say("There are no sample sign-ins with these settings.")
+    def _print_sign_ins(self) -> None:
+        if not _sign_ins_known():
+            self._say("With these settings nobody of the sample group can sign in.")
             return
-        self._say("Sign in as (the password of all is the same):")
-        width = max(len(username) for _, username, _ in sign_ins)
-        for role, username, password in sign_ins:
-            self._say(f"  {username:<{width}}  {password}  {role}")
+        self._say(f"Sign in with the password {DEMO_PASSWORD} as:")
+        width = max(len(username) for _, username, _ in [*DEMO_SIGN_INS, *API_SIGN_INS])
+        for where, people in (("back-office and API", DEMO_SIGN_INS), ("API only", API_SIGN_INS)):
+            for role, username, _ in people:
+                self._say(f"  {username:<{width}}  {role} ({where})")
+
+
+def _sign_ins_known() -> bool:
+    """Whether these settings have people sign in with the published password: never in production."""
+    return bool(getattr(settings, "DEMO_SIGN_INS", None))
