@@ -7,6 +7,7 @@ from entities.sample_data.organisation import ISSUER, ROOT
 
 ADMINISTRATOR = "grace.holloway"
 FINANCE_MANAGER = "aoife.brennan"
+ERP_CONNECTOR = "erp-connector"
 FINANCE_STAFF = "ciaran.doyle"
 FINANCE_STAFF_DE = "jonas.keller"
 
@@ -153,7 +154,7 @@ PEOPLE: tuple[SamplePerson, ...] = (
         (*_manages("TARN-JP", "SALES"), *_manages("TARN-JP-OSA", "SERV")),
     ),
     SamplePerson(
-        "erp-connector",
+        ERP_CONNECTOR,
         "ERP",
         "connector",
         "",

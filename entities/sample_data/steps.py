@@ -142,11 +142,20 @@ def load_memberships(run: SampleRun) -> None:
         for membership in sample.memberships:
             entity = Entity.objects.get(code=membership.entity)
             department = entity.departments.get(code=membership.department) if membership.department else None
-            place = {"user": user, "entity": entity, "department": department, "role": membership.role}
-            if Membership.objects.filter(**place).exists():
+            held = Membership.objects.filter(
+                user=user, entity=entity, department=department, role=membership.role
+            )
+            if held.exists():
                 there += 1
                 continue
-            membership_grant(actor=administrator, reason="Works there", **place)
+            membership_grant(
+                actor=administrator,
+                user=user,
+                entity=entity,
+                department=department,
+                role=membership.role,
+                reason="Works there",
+            )
             made += 1
     run.count("memberships", made, there=there)
 

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from invoicing.models import MappingSource
 
+TAG_KEY = "business_unit"
+
 
 @dataclass(frozen=True)
 class SampleRule:
