@@ -1,7 +1,7 @@
 """Access and refresh tokens: making them, knowing whose they are, revoking them (SEC-04).
 
-A token names the user and carries two marks of the user's state: `ver`, the user's `token_version`, and `pwd`,
-a digest of the password's hash. Raising the version or changing the password ends every token that was
+A token names the user and carries two marks of the user's state: `ver`, the user's `token_version`, and
+`pwd`, a digest of the password's hash. Raising the version or changing the password ends every token that was
 given out before. Each process keeps what it read of a user for `settings.API_USER_CACHE_SECONDS` (5): that is
 the longest time for which another process may still let in a user who was deactivated or whose tokens were
 revoked; the process that saved the user knows at once. Refreshing a token always asks the database.
@@ -56,7 +56,9 @@ def access_token_renew(*, refresh: str) -> str:
     try:
         token = RefreshToken(refresh)  # type: ignore[arg-type]
     except TokenError as error:
-        raise Unauthenticated("token_not_valid", "The refresh token is invalid or expired. Sign in again.") from error
+        raise Unauthenticated(
+            "token_not_valid", "The refresh token is invalid or expired. Sign in again."
+        ) from error
     _checked(User.objects.filter(pk=_user_id(token)).first(), token)
     return str(token.access_token)
 

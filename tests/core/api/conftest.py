@@ -36,7 +36,11 @@ def make_user(db: None) -> MakeUser:
         name = f"user{next(_numbers)}"
         user = User.objects.create_user(name, f"{name}@example.com", PASSWORD, **fields)
         if role is not None:
-            Membership.objects.create(user=user, role=role, entity=at or Entity.objects.create(name=name, code=name.upper(), currency="EUR"))
+            Membership.objects.create(
+                user=user,
+                role=role,
+                entity=at or Entity.objects.create(name=name, code=name.upper(), currency="EUR"),
+            )
         return user
 
     return make

@@ -1,7 +1,7 @@
-"""Addresses that exist for these tests: a resource with every verb, and a view that raises what it is told."""
+"""Addresses for these tests: a resource with every verb, and a view that raises what it is told."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import psycopg
 from django.core.exceptions import PermissionDenied, SuspiciousOperation
@@ -12,6 +12,7 @@ from django.urls import include, path, re_path
 from django_fsm import ConcurrentTransition, TransitionNotAllowed
 from rest_framework import serializers
 from rest_framework.decorators import action
+from rest_framework.parsers import MultiPartParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -137,6 +138,16 @@ class EchoView(BillingAPIView):
         return Response({name: repr(value) for name, value in serializer.validated_data.items()})
 
 
+class UploadView(BillingAPIView):
+    parser_classes = [MultiPartParser]
+    calls: ClassVar[list[str]] = []
+
+    def post(self, request: Request) -> Response:
+        content = request.FILES["file"].read().decode()
+        self.calls.append(content)
+        return Response({"content": content, "note": request.data["note"]}, status=201)
+
+
 class WhoView(BillingAPIView):
     def get(self, request: Request) -> Response:
         assert isinstance(request.user, User)
@@ -159,6 +170,7 @@ urlpatterns = [
                 path("", include(router.urls)),
                 path("raise/<str:name>", RaiseView.as_view()),
                 path("echo", EchoView.as_view()),
+                path("upload", UploadView.as_view()),
                 path("who", WhoView.as_view()),
                 path("crash", crash),
                 re_path(r"^(?P<path>.*)$", unknown_path),

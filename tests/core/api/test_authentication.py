@@ -74,7 +74,8 @@ def test_an_unknown_and_an_inactive_user_are_answered_alike(user: User) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [{}, {"username": "a"}, {"username": ["a"], "password": {}}, {"username": "a\x00", "password": "b"}]
+    "body",
+    [{}, {"username": "a"}, {"username": ["a"], "password": {}}, {"username": "a\x00", "password": "b"}],
 )
 def test_malformed_credentials_are_400(body: dict[str, object]) -> None:
     assert post(TOKEN, body).status_code == 400

@@ -4,11 +4,13 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
 from rest_framework.test import APIClient
 
 from core.models import IdempotencyRecord, User
 from entities.models import Entity, Role
 from tests.core.api.conftest import MakeUser, SignIn
+from tests.core.api.probe import UploadView
 from tests.core.api.test_problems import assert_problem
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.core.api.probe")]
@@ -57,7 +59,9 @@ def test_inside_without_the_right_is_403_and_says_who_has_it(
     assert entity.name == "Acme Holding"
 
 
-def test_without_the_right_outside_of_the_scope_is_404_too(sign_in: SignIn, make_user: MakeUser, entity: Entity) -> None:
+def test_without_the_right_outside_of_the_scope_is_404_too(
+    sign_in: SignIn, make_user: MakeUser, entity: Entity
+) -> None:
     stranger = make_user(Role.AUDITOR)
     assert_problem(sign_in(stranger).delete(f"{THINGS}/{entity.pk}"), 404, "not_found")
 
@@ -103,7 +107,10 @@ def test_create_change_delete(api: APIClient, entity: Entity) -> None:
     changed = api.patch(f"{THINGS}/{body['id']}", {"credit_limit": "12.5", "currency": "KWD"}, format="json")
     assert changed.json()["credit_limit"] == "12.500"
     assert changed.json()["version"] == body["version"] + 1
-    assert api.patch(f"{THINGS}/{body['id']}", {"credit_limit": None}, format="json").json()["credit_limit"] is None
+    assert (
+        api.patch(f"{THINGS}/{body['id']}", {"credit_limit": None}, format="json").json()["credit_limit"]
+        is None
+    )
     history = Entity.history.filter(id=body["id"]).earliest("history_id")
     assert (history.channel, history.history_user_id) == ("api", api.get("/api/who").wsgi_request.user.pk)
     assert api.delete(f"{THINGS}/{body['id']}").status_code == 204
@@ -117,7 +124,9 @@ def test_what_others_depend_on_is_not_deleted(api: APIClient, entity: Entity) ->
     assert Entity.objects.filter(pk=entity.pk).exists()
 
 
-@pytest.mark.parametrize(("field", "code"), [("nmae", "unknown_field"), ("version", "read_only_field"), ("id", "read_only_field")])
+@pytest.mark.parametrize(
+    ("field", "code"), [("nmae", "unknown_field"), ("version", "read_only_field"), ("id", "read_only_field")]
+)
 def test_fields_that_would_be_lost_are_refused(api: APIClient, entity: Entity, field: str, code: str) -> None:
     body = assert_problem(api.patch(f"{THINGS}/{entity.pk}", {field: 5}, format="json"), 400, code)
     assert body["errors"] == [{"pointer": f"/{field}", "code": code, "detail": body["detail"]}]
@@ -146,7 +155,16 @@ def test_an_etag_goes_round(api: APIClient, entity: Entity) -> None:
 
 @pytest.mark.parametrize(
     ("header", "status"),
-    [('"1"', 200), ('W/"1"', 200), ("1", 200), ("*", 200), ('"7", "1"', 200), ('"2"', 412), ('"x"', 412), ("", 412)],
+    [
+        ('"1"', 200),
+        ('W/"1"', 200),
+        ("1", 200),
+        ("*", 200),
+        ('"7", "1"', 200),
+        ('"2"', 412),
+        ('"x"', 412),
+        ("", 412),
+    ],
 )
 def test_if_match_takes_the_version_too(api: APIClient, entity: Entity, header: str, status: int) -> None:
     assert entity.version == 1
@@ -178,7 +196,9 @@ def test_another_body_or_address_under_the_same_key_is_422(api: APIClient, entit
     address = f"{THINGS}/{entity.pk}/rename"
     assert api.post(address, HTTP_IDEMPOTENCY_KEY="k1").status_code == 200
     body = {"name": "A", "code": "A", "currency": "EUR", "parent_id": entity.pk}
-    assert_problem(api.post(THINGS, body, format="json", HTTP_IDEMPOTENCY_KEY="k1"), 422, "idempotency_key_reused")
+    assert_problem(
+        api.post(THINGS, body, format="json", HTTP_IDEMPOTENCY_KEY="k1"), 422, "idempotency_key_reused"
+    )
     assert_problem(
         api.post(address, {"x": 1}, format="json", HTTP_IDEMPOTENCY_KEY="k1"), 422, "idempotency_key_reused"
     )
@@ -201,7 +221,9 @@ def test_a_refused_request_leaves_the_key_free(api: APIClient, entity: Entity) -
     assert api.post(THINGS, good, format="json", HTTP_IDEMPOTENCY_KEY="k1").status_code == 201
 
 
-def test_keys_belong_to_their_user(api: APIClient, sign_in: SignIn, make_user: MakeUser, entity: Entity) -> None:
+def test_keys_belong_to_their_user(
+    api: APIClient, sign_in: SignIn, make_user: MakeUser, entity: Entity
+) -> None:
     other = sign_in(make_user(Role.FINANCE_MANAGER, entity))
     address = f"{THINGS}/{entity.pk}/rename"
     for client in (api, other):
@@ -214,6 +236,34 @@ def test_keys_belong_to_their_user(api: APIClient, sign_in: SignIn, make_user: M
 def test_a_malformed_key_is_400(api: APIClient, entity: Entity, key: str) -> None:
     response = api.post(f"{THINGS}/{entity.pk}/rename", HTTP_IDEMPOTENCY_KEY=key)
     assert_problem(response, 400, "invalid_idempotency_key")
+
+
+def test_an_upload_is_idempotent_by_the_content_of_its_file(api: APIClient) -> None:
+    UploadView.calls.clear()
+
+    def send(content: bytes, note: str = "n") -> Any:
+        body = {"file": SimpleUploadedFile("costs.csv", content), "note": note}
+        return api.post("/api/upload", body, format="multipart", HTTP_IDEMPOTENCY_KEY="k1")
+
+    first, again = send(b"a,b"), send(b"a,b")
+    assert (first.status_code, first.json()) == (201, {"content": "a,b", "note": "n"})
+    assert (again.json(), again.headers["Idempotency-Replayed"]) == (first.json(), "true")
+    assert_problem(send(b"a,c"), 422, "idempotency_key_reused")
+    assert_problem(send(b"a,b", "m"), 422, "idempotency_key_reused")
+    assert UploadView.calls == ["a,b"]
+
+
+@pytest.mark.parametrize("path", ["/api/upload", "/api/echo"])
+def test_a_multipart_body_without_boundary_is_no_fault(api: APIClient, path: str) -> None:
+    for headers in ({}, {"HTTP_IDEMPOTENCY_KEY": "k1"}):
+        assert api.post(path, b"x", content_type="multipart/form-data", **headers).status_code in (400, 415)
+
+
+def test_a_body_that_is_too_large_is_413(api: APIClient, settings: Any) -> None:
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
+    for headers in ({}, {"HTTP_IDEMPOTENCY_KEY": "k1"}):
+        response = api.post("/api/echo", {"options": "x" * 200}, format="json", **headers)
+        assert_problem(response, 413, "too_large")
 
 
 # --- Lists ---
@@ -382,7 +432,9 @@ def test_free_json_keeps_numbers(api: APIClient) -> None:
 def test_the_address_with_a_slash_is_the_same(api: APIClient, entity: Entity) -> None:
     assert api.get(f"{THINGS}/").json() == api.get(THINGS).json()
     assert api.get(f"{THINGS}/{entity.pk}/").status_code == 200
-    made = api.post(f"{THINGS}/", {"name": "A", "code": "A", "currency": "EUR", "parent_id": entity.pk}, format="json")
+    made = api.post(
+        f"{THINGS}/", {"name": "A", "code": "A", "currency": "EUR", "parent_id": entity.pk}, format="json"
+    )
     assert made.status_code == 201
     assert made.headers["Location"] == f"{THINGS}/{made.json()['id']}"
     assert_problem(api.get(f"{THINGS}//"), 404, "not_found")

@@ -18,7 +18,7 @@ def assert_problem(response: Any, status: int, code: str) -> dict[str, Any]:
     assert response.status_code == status, response.content
     assert response.headers["Content-Type"] == "application/problem+json"
     body: dict[str, Any] = response.json()
-    assert MEMBERS <= set(body)
+    assert set(body) >= MEMBERS
     assert (body["status"], body["code"], body["type"]) == (status, code, f"/problems/{code}")
     assert "secret" not in response.content.decode()
     assert "hunter2" not in response.content.decode()
@@ -164,7 +164,10 @@ def test_a_body_that_is_no_object_is_400(api: APIClient, body: str) -> None:
 
 def test_pointers_are_escaped() -> None:
     assert pointer_to("a/b", 0, "c~d") == "/a~1b/0/c~0d"
-    assert [error.pointer for error in flatten({"x": {"non_field_errors": ["Bad."], "y": ["Bad."]}})] == ["/x", "/x/y"]
+    assert [error.pointer for error in flatten({"x": {"non_field_errors": ["Bad."], "y": ["Bad."]}})] == [
+        "/x",
+        "/x/y",
+    ]
 
 
 def test_security_headers_stay_on_api_answers(api: APIClient, sign_in: SignIn) -> None:

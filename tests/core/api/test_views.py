@@ -68,7 +68,9 @@ def test_the_same_rate_twice_is_a_conflict(api: APIClient) -> None:
         ({"id": 5}, "/id"),
     ],
 )
-def test_wrong_rates_are_400_and_nothing_is_written(api: APIClient, change: dict[str, Any], pointer: str | None) -> None:
+def test_wrong_rates_are_400_and_nothing_is_written(
+    api: APIClient, change: dict[str, Any], pointer: str | None
+) -> None:
     response = api.post(RATES, {**RATE, **change}, format="json")
     assert response.status_code == 400, response.content
     if pointer is not None:
@@ -104,12 +106,20 @@ def test_rates_are_filtered_and_ordered(api: APIClient) -> None:
     assert found() == [("2024-09-30", "JPY"), ("2024-09-30", "USD"), ("2024-09-27", "USD")]
     assert found(date_lte="2024-09-29") == [("2024-09-27", "USD")]
     assert found(date="2024-09-30", quote="USD") == [("2024-09-30", "USD")]
-    assert found(ordering="quote,date") == [("2024-09-30", "JPY"), ("2024-09-27", "USD"), ("2024-09-30", "USD")]
+    assert found(ordering="quote,date") == [
+        ("2024-09-30", "JPY"),
+        ("2024-09-27", "USD"),
+        ("2024-09-30", "USD"),
+    ]
 
 
 def test_rates_cannot_be_changed(api: APIClient) -> None:
     address = f"{RATES}/{api.post(RATES, RATE, format='json').json()['id']}"
-    for response in (api.patch(address, {"rate": "2"}, format="json"), api.put(address, RATE), api.delete(address)):
+    for response in (
+        api.patch(address, {"rate": "2"}, format="json"),
+        api.put(address, RATE),
+        api.delete(address),
+    ):
         assert_problem(response, 405, "method_not_allowed")
 
 
@@ -155,7 +165,9 @@ def test_long_lists_go_by_cursor(make_user: MakeUser, sign_in: SignIn) -> None:
     assert seen == ["6", "5", "4", "3", "2", "1", "0"]
 
 
-@pytest.mark.parametrize("cursor", ["x", "%00", "cD1hYmM=", "cD0y", "bz0xMDAwMA==", "cD05OTk5OTk5OTk5OTk5OTk5OTk5OTk5", "/////"])
+@pytest.mark.parametrize(
+    "cursor", ["x", "%00", "cD1hYmM=", "cD0y", "bz0xMDAwMA==", "cD05OTk5OTk5OTk5OTk5OTk5OTk5OTk5", "/////"]
+)
 def test_a_forged_cursor_is_no_fault(api: APIClient, cursor: str) -> None:
     assert api.get(f"{NOTES}?cursor={cursor}").status_code in (200, 400, 404)
 
@@ -194,4 +206,7 @@ def test_metrics_are_for_this_machine_or_the_token(settings: Any) -> None:
     settings.METRICS_TOKEN = "scrape-me"
     assert client.get("/metrics").status_code == 403
     assert client.get("/metrics", HTTP_AUTHORIZATION="Bearer wrong").status_code == 403
-    assert client.get("/metrics", REMOTE_ADDR="192.0.2.1", HTTP_AUTHORIZATION="Bearer scrape-me").status_code == 200
+    assert (
+        client.get("/metrics", REMOTE_ADDR="192.0.2.1", HTTP_AUTHORIZATION="Bearer scrape-me").status_code
+        == 200
+    )
