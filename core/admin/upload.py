@@ -1,16 +1,16 @@
 """A page with a file to upload and what became of it.
 
-    def get_urls(self):
-        return [path("upload/", self.admin_site.admin_view(self.upload_view), name="invoicing_usageimport_upload"),
-                *super().get_urls()]
+def get_urls(self):
+    return [path("upload/", self.admin_site.admin_view(self.upload_view), name="invoicing_usageimport_upload"),
+            *super().get_urls()]
 
-    def upload_view(self, request):
-        return upload_page(request, self, perm="invoicing.import_usage", form_class=UsageUploadForm,
-                           title="Import usage", intro="A FOCUS file as CSV, …", run=self._start)
+def upload_view(self, request):
+    return upload_page(request, self, perm="invoicing.import_usage", form_class=UsageUploadForm,
+                       title="Import usage", intro="A FOCUS file as CSV, …", run=self._start)
 
-    def _start(self, request, data):              # calls the service; refusals are shown in the form
-        usage_import = usage_import_start(actor=request.user, **data)
-        return UploadResult("The import has begun.", reverse(..., args=[usage_import.pk]))
+def _start(self, request, data):              # calls the service; refusals are shown in the form
+    usage_import = usage_import_start(actor=request.user, **data)
+    return UploadResult("The import has begun.", reverse(..., args=[usage_import.pk]))
 """
 
 from collections.abc import Callable, Mapping

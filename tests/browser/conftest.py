@@ -1,12 +1,10 @@
 """The browser of the tests: the system's Chromium against the live server.
 
 Fixtures: `browser_page` (nobody signed in), `sign_in(user)` → a page on the back-office, `axe(page)` → serious and
-critical findings, `screenshot(page, name)` → a file in the git-ignored folder test-results/screenshots.
+critical findings, `screenshot(page, name)` → a file in the git-ignored folder .screenshots.
 Where there is no Chromium the tests are skipped and say so.
 """
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,10 +15,8 @@ from django.conf import settings
 from django.test import Client
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-# Playwright's loop runs in the thread that also asks the database.
-os.environ.setdefault("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
+from tests.conftest import chromium_path
 
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), "")
 ARGUMENTS = [
     "--no-sandbox",
     "--headless",
@@ -30,7 +26,7 @@ ARGUMENTS = [
     "--disable-sync",
     "--no-first-run",
 ]
-SCREENSHOTS = Path(__file__).resolve().parents[2] / "test-results" / "screenshots"
+SCREENSHOTS = Path(__file__).resolve().parents[2] / ".screenshots"
 DESKTOP = {"width": 1440, "height": 900}
 PHONE = {"width": 360, "height": 740}
 
@@ -38,10 +34,11 @@ PHONE = {"width": 360, "height": 740}
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     """One browser for all tests."""
-    if not CHROMIUM:
+    executable = chromium_path()
+    if executable is None:
         pytest.skip("No Chromium on this machine: install the package `chromium` to run the browser tests.")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
         yield browser
         browser.close()
 
@@ -77,7 +74,9 @@ def sign_in(new_context: Callable[..., BrowserContext], live_server: Any) -> Cal
         client = Client()
         client.force_login(user, backend=settings.AUTHENTICATION_BACKENDS[-1])
         cookie = client.cookies[settings.SESSION_COOKIE_NAME]
-        context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": cookie.value, "url": live_server.url}])
+        context.add_cookies(
+            [{"name": settings.SESSION_COOKIE_NAME, "value": cookie.value, "url": live_server.url}]
+        )
         return context.new_page()
 
     return open_as
