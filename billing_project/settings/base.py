@@ -56,7 +56,7 @@ MIDDLEWARE = [
     "core.api.middleware.SessionMiddleware",
     "core.api.middleware.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
-    "core.api.middleware.CsrfViewMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
     "core.api.middleware.AuthenticationMiddleware",
     "core.api.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
