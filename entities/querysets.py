@@ -4,7 +4,7 @@ import datetime
 from typing import TYPE_CHECKING, Self
 
 from django.apps import apps
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet, Value
 
 from core import clock
 
@@ -100,6 +100,19 @@ class EntityQuerySet(QuerySet):
         if sees_everything(user):
             return self
         return self.filter(pk__in=_entities_covered(user, whole_entities_only=False, permission=permission))
+
+    def seen_whole_by(self, user: "User", permission: str | None = None) -> Self:
+        """Entities of which the user sees everything: a membership at one department shows the name only."""
+        if sees_everything(user):
+            return self
+        return self.filter(pk__in=entity_ids_visible_to(user, permission))
+
+    def marked_for(self, user: "User") -> Self:
+        """Each with ``seen_whole``: whether the user sees more of it than its name."""
+        if sees_everything(user):
+            return self.annotate(seen_whole=Value(True))
+        whole = entity_ids_visible_to(user).filter(descendant_id=OuterRef("pk"))
+        return self.annotate(seen_whole=Exists(whole))
 
     def descendants_of(self, entity_id: int, *, include_self: bool = True) -> Self:
         found = self.filter(above__ancestor_id=entity_id)

@@ -21,7 +21,7 @@ from entities.services.records import apply_changes, check_fields, delete_record
 from entities.validators import clean_bic, clean_iban, clean_tax_id
 
 CODE_LENGTH = 24
-DERIVED_CODE_LENGTH = 16
+DERIVED_CODE_LENGTH = 21  # room for a hyphen and two digits
 CODE_CONSTRAINT = "billing_entities_code_key"
 
 
