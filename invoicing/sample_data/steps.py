@@ -14,7 +14,7 @@ from invoicing.sample_data.focus import write
 from invoicing.sample_data.invoices import load_invoices
 from invoicing.sample_data.mapping import IMPORTED_FOR, RULES, TAG_KEY
 from invoicing.services.usage_imports import usage_file_import
-from invoicing.services.usage_rules import mapping_rule_create
+from invoicing.services.usage_rules import usage_mapping_rule_create
 
 IMPORTED_BY = {"aws": FINANCE_STAFF, "microsoft": FINANCE_STAFF, "google": ERP_CONNECTOR}
 
@@ -31,7 +31,7 @@ def load_mapping_rules(run: SampleRun) -> None:
             if UsageMappingRule.objects.filter(entity=entity, source=rule.source, value=rule.value).exists():
                 there += 1
                 continue
-            mapping_rule_create(
+            usage_mapping_rule_create(
                 actor=person(FINANCE_MANAGER),
                 entity=entity,
                 priority=rule.priority,

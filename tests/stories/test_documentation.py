@@ -35,12 +35,13 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("page", "target"), [pytest.param(page, target, id=f"{page.name}-{target}") for page, target in links()]
+    ("source", "target"),
+    [pytest.param(source, target, id=f"{source.name}-{target}") for source, target in links()],
 )
-def test_every_relative_link_leads_somewhere(page: Path, target: str) -> None:
+def test_every_relative_link_leads_somewhere(source: Path, target: str) -> None:
     path, _, anchor = target.partition("#")
-    found = (page.parent / path).resolve() if path else page
-    assert found.exists(), f"{page.relative_to(REPOSITORY)} links to {target}, which is not there"
+    found = (source.parent / path).resolve() if path else source
+    assert found.exists(), f"{source.relative_to(REPOSITORY)} links to {target}, which is not there"
     assert found.is_relative_to(REPOSITORY), f"{target} leads out of the repository"
     if anchor:
         assert anchor in anchors(found), f"{found.name} has no heading for #{anchor}"
