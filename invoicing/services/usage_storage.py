@@ -101,8 +101,6 @@ class Staging:
         source = iter(rows)
         while self._copy_some(source):
             on_rows(self.staged + self.rejected, 0)
-        _execute("CREATE INDEX ON usage_staging (line_number)")
-        _execute("ANALYZE usage_staging")
 
     def _copy_some(self, source: Iterator[StagedRow | RejectedLine]) -> bool:
         """Copy one portion; say whether there may be more. No other statement can run during a COPY."""
@@ -149,6 +147,8 @@ class Staging:
 
         Raises Conflict `import_sums_differ` if the sums of the rows read and of the records differ.
         """
+        _execute("CREATE INDEX ON usage_staging (line_number)")
+        _execute("ANALYZE usage_staging (line_number, row_hash)")
         repeated = self._number_repeats()
         imported = self._insert(on_rows)
         stored = Stored(imported=imported, repeated=repeated, rejected=self.rejected)
