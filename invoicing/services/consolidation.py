@@ -363,7 +363,7 @@ def _place(line: LineContent, payer_id: int) -> tuple[object, ...]:
         _KIND_ORDER[LineKind(line.kind)],
         line.provider.casefold(),
         line.service.casefold(),
-        line.charge_category,
+        (line.charge_category != "Usage", line.charge_category),
         line.original_currency,
         (line.provider, line.service),
         line.cost_allocation_id or 0,

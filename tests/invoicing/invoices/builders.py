@@ -35,7 +35,11 @@ class Group:
 
     def person(self, role: str, entity: Entity | None = None, department: Department | None = None) -> User:
         """A user with one role at an entity (the root unless given)."""
-        user = User.objects.create_user(f"{role}-{next(_serial)}", email=f"user{next(_serial)}@example.com")
+        user = User.objects.create_user(
+            f"{role}-{next(_serial)}",
+            email=f"user{next(_serial)}@example.com",
+            is_service_account=role == Role.SERVICE_ACCOUNT,
+        )
         membership_grant(
             actor=system_actor(), user=user, entity=entity or self.root, department=department, role=role
         )
