@@ -1,12 +1,13 @@
 """The sample group: complete, right to the last digit, loaded once however often, and careful with others' data."""
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 
 import pytest
+import time_machine
 from django.apps import apps
 from django.contrib.auth import authenticate
 from django.core.management import CommandError, call_command
@@ -15,11 +16,11 @@ from django.db.models import Count, F, Sum
 from django.test import override_settings
 from pytest_django import DjangoDbBlocker
 
-from core.models import User
+from core.models import ExchangeRate, User
 from core.money import exact_sum, round_money
 from core.sample_data.run import MAIL_DOMAIN, SampleRun
 from core.sample_data.sign_ins import API_SIGN_INS, DEMO_PASSWORD, DEMO_SIGN_INS
-from core.sample_data.steps import load_rates
+from core.sample_data.steps import choose_months, load_rates
 from entities.models import AllocationPosting, Department, Entity, EntityLink, Membership, Role
 from entities.sample_data.organisation import DEPARTMENTS, ENTITIES, ISSUER, ROOT
 from entities.sample_data.people import PEOPLE
@@ -28,6 +29,9 @@ from invoicing.models import BilledItem, Invoice, InvoiceLine, LineKind, Rejecte
 from invoicing.sample_data.catalogue import PROVIDERS
 from invoicing.sample_data.focus import charges, write
 from tests.entities.factories import entity
+
+TODAY = datetime(2026, 11, 22, 9, tzinfo=UTC)
+"""The ECB's history that is shipped ends on 30 October 2026: October is the last month that it converts."""
 
 OUR_APPS = ("core", "entities", "invoicing")
 
@@ -61,6 +65,7 @@ def sample(
     """The sample group, loaded once for the tests of a class; what the command said."""
     uploads = tmp_path_factory.mktemp("uploads")
     with (
+        time_machine.travel(TODAY, tick=True),
         django_db_blocker.unblock(),
         override_settings(MEDIA_ROOT=Path(uploads)),
         transaction.atomic(),
@@ -232,6 +237,33 @@ def test_a_taken_user_name_stops_the_load() -> None:
     with pytest.raises(CommandError, match=r"aoife\.brennan"):
         load()
     assert not Entity.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("today", "last_rate", "first", "last"),
+    [
+        pytest.param(
+            date(2026, 11, 22), date(2026, 10, 30), date(2026, 4, 1), date(2026, 10, 1), id="rates decide"
+        ),
+        pytest.param(
+            date(2030, 2, 3), date(2026, 10, 30), date(2026, 4, 1), date(2026, 10, 1), id="years later"
+        ),
+        pytest.param(
+            date(2026, 3, 1), date(2026, 10, 30), date(2025, 8, 1), date(2026, 2, 1), id="today decides"
+        ),
+        pytest.param(
+            date(2026, 11, 22), date(2026, 10, 27), date(2026, 3, 1), date(2026, 9, 1), id="rates too old"
+        ),
+    ],
+)
+def test_the_months_lie_within_the_reach_of_the_rates(
+    today: date, last_rate: date, first: date, last: date
+) -> None:
+    ExchangeRate.objects.create(date=last_rate, base="EUR", quote="USD", rate=Decimal("1.1"), source="ECB")
+    run = SampleRun(say=lambda text: None, password=None, today=today)
+    choose_months(run)
+    assert (run.months[0], run.months[-1], len(run.months)) == (first, last, 7)
 
 
 @pytest.mark.parametrize("key", PROVIDERS)
