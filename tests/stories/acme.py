@@ -15,8 +15,8 @@ BILLED_COST = Decimal("26.33977990000")
 LINES = [
     ("ENGINEERING", "Amazon Elastic Compute Cloud", "19.5153", "19.52"),
     ("ENGINEERING", "Amazon Simple Storage Service", "0.00403", "0.00"),
-    ("RESEARCH", "Amazon Elastic Compute Cloud (credit)", "-2.5", "-2.50"),
     ("RESEARCH", "Amazon Elastic Compute Cloud", "8.30055", "8.30"),
+    ("RESEARCH", "Amazon Elastic Compute Cloud (credit)", "-2.5", "-2.50"),
     ("RESEARCH", "AWS Lambda", "0.0149999", "0.02"),
     ("", "AWS Support (Business) (purchase)", "1.0049", "1.00"),
 ]

@@ -45,7 +45,7 @@ def acme() -> Entity:
 
 def test_by_command() -> None:
     payer = acme()
-    proposed = run("propose_mappings", str(FOCUS_FILE), "--entity", "ACME-LABS", "--apply")
+    proposed = run("propose_usage_mappings", str(FOCUS_FILE), "--entity", "ACME-LABS", "--apply")
     assert "ENGINEERING" in proposed
     assert list(Department.objects.values_list("code", flat=True)) == ["ENGINEERING", "RESEARCH"]
 
