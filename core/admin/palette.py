@@ -33,7 +33,7 @@ def _records(site: Any, request: HttpRequest, label: str, term: str) -> list[Sea
     app_label, model_name = label.split(".")
     model = apps.all_models.get(app_label, {}).get(model_name.lower())
     model_admin = site._registry.get(model) if model is not None else None
-    if model_admin is None or not model_admin.has_view_permission(request):
+    if model is None or model_admin is None or not model_admin.has_view_permission(request):
         return []
     if not model_admin.get_search_fields(request):
         return []
