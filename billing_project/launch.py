@@ -350,7 +350,6 @@ def run() -> None:
             # A second Ctrl-C must not interrupt the ending of the others.
             signal.signal(number, signal.SIG_IGN)
         end_all(children)
-        engines.leave()
 
 
 def watch(children: list[Child]) -> None:
@@ -373,7 +372,10 @@ def main() -> None:
     for number in STOP_SIGNALS:
         signal.signal(number, _raise_stopped)
     try:
-        run()
+        try:
+            run()
+        finally:
+            engines.leave()
     except Stopped:
         say("\nStopped.")
     except engines.EngineError as problem:
