@@ -74,10 +74,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "SORT_OPERATIONS": True,
     "TAGS": [{"name": "enterprise-billing", "description": "Everything that the product does."}],
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "core.api.schema.close_request_bodies",
-    ],
+    # Choices stand inline: as components their names would collide (status, source, kind) between apps.
+    "POSTPROCESSING_HOOKS": ["core.api.schema.close_request_bodies", "core.api.schema.drop_enum_marks"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
