@@ -15,7 +15,7 @@ from babel.core import Locale
 
 from core.money import EXACT, exact_sum, minor_units
 from invoicing.documents.formats import Words, words_for
-from invoicing.models import Invoice, InvoiceLine, InvoiceStatus
+from invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from invoicing.services.invoice import invoice_snapshot
 
 
@@ -33,6 +33,7 @@ class Row:
 
     number: str
     description: str
+    provider: str
     note: str
     items: str
     amount: Amount
@@ -275,9 +276,9 @@ class _Composer:
         )
 
     def _row(self, line: InvoiceLine) -> Row:
-        notes = [line.provider]
-        if line.kind == "allocation":
-            notes = [self.words.period(line.period_start, line.period_end)]
+        notes = []
+        if line.kind == LineKind.ALLOCATION:
+            notes.append(self.words.period(line.period_start, line.period_end))
         if line.rate_date is not None:
             original = f"{self.words.exact(line.original_amount)} {line.original_currency}"
             rate = self.words.exact(line.rate)
@@ -285,7 +286,8 @@ class _Composer:
         return Row(
             number=str(line.line_number),
             description=line.description,
-            note=" · ".join(filter(None, notes)),
+            provider=line.provider,
+            note=" · ".join(notes),
             items=self.words.count(line.item_count),
             amount=self.amount(line.amount),
         )

@@ -22,6 +22,7 @@ from core.locks import advisory_lock
 from core.models import User
 from core.money import AMOUNT_LIMIT, EXACT, exact_sum, round_together
 from entities.models import Department, Entity, TaxTreatment
+from entities.periods import check_period, period_warnings
 from invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from invoicing.selectors.billing_scope import BillingScope, ScopePart, billing_scope, issuer_for
 from invoicing.selectors.uninvoiced import (
@@ -34,6 +35,7 @@ from invoicing.selectors.uninvoiced import (
 )
 
 _ATTEMPTS = 5
+_FIRST_YEAR, _LAST_YEAR = 1990, 2200
 _BILLED_ONCE = {"usage_record_billed_once", "cost_allocation_billed_once", "invoice_one_draft_per_period"}
 _KIND_ORDER = {LineKind.USAGE: 0, LineKind.ALLOCATION: 1}
 
@@ -89,7 +91,7 @@ class InvoiceWarning:
     """Something a person should know before issuing; it stops nothing."""
 
     code: str
-    message: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,9 +229,13 @@ def consolidated_invoice_draft(
 
 
 def _check_period(start: datetime.date, end: datetime.date) -> None:
-    if end <= start:
-        problem = "The period must end after it starts; its end is the first day that is not billed any more."
-        raise Invalid("invalid_period", problem, errors=[FieldProblem("/period_end", "invalid_period", problem)])
+    check_period(start, end)
+    for name, day in (("period_start", start), ("period_end", end)):
+        if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
+            problem = f"{name} must lie between the years {_FIRST_YEAR} and {_LAST_YEAR}."
+            raise Invalid(
+                "period_out_of_range", problem, errors=[FieldProblem(f"/{name}", "period_out_of_range", problem)]
+            )
 
 
 def _draft_of(payer: Entity, start: datetime.date, end: datetime.date) -> Invoice | None:
@@ -417,13 +423,8 @@ def _warnings(
     lines: Sequence[LineContent],
     total: Decimal,
 ) -> Iterable[InvoiceWarning]:
-    if (end + datetime.timedelta(days=1)).day == 1:
-        following = end + datetime.timedelta(days=1)
-        yield InvoiceWarning(
-            "period_end_exclusive",
-            f"The period ends before {end}: charges of that day are left out. To bill the whole month end it on "
-            f"{following}.",
-        )
+    for warning in period_warnings(start, end):
+        yield InvoiceWarning(warning.code, warning.detail)
     unallocated = [line for line in lines if line.department_id is None]
     if unallocated:
         count = sum(line.item_count for line in unallocated)
@@ -500,7 +501,7 @@ def _write_draft(actor: User, payer: Entity, start: datetime.date, end: datetime
     invoice.bill_to_id = content.bill_to_id
     invoice.currency = content.currency
     invoice.subtotal, invoice.tax_total, invoice.total = content.subtotal, content.tax_total, content.total
-    invoice.snapshot = {"warnings": [{"code": w.code, "message": w.message} for w in content.warnings]}
+    invoice.snapshot = {"warnings": [{"code": w.code, "detail": w.detail} for w in content.warnings]}
     invoice.save()
     lines = _write_lines(invoice, content.lines)
     _claim_usage(content.scope.parts, lines)

@@ -21,6 +21,7 @@ from invoicing.services.consolidation import draft_clear
 from invoicing.services.numbering import fiscal_year_of, number_take, series_for
 
 SNAPSHOT_FORMAT = 1
+_FIRST_YEAR = 1990
 
 
 def invoice_issue(
@@ -155,6 +156,9 @@ def _issue_day(issuer: Entity, asked: datetime.date | None) -> datetime.date:
         raise Invalid(
             "issue_date_in_future", message, errors=[FieldProblem("/issue_date", "issue_date_in_future", message)]
         )
+    if asked is not None and asked.year < _FIRST_YEAR:
+        message = f"The issue date {asked} is too long ago."
+        raise Invalid("issue_date_too_old", message, errors=[FieldProblem("/issue_date", "issue_date_too_old", message)])
     return asked or today
 
 

@@ -81,12 +81,12 @@ class Command(BaseCommand):
 
     def _show_preview(self, content: ConsolidatedContent) -> None:
         late = late_items_warning(content)
-        warnings = [warning.message for warning in (*content.warnings, *([late] if late else []))]
+        warnings = [warning.detail for warning in (*content.warnings, *([late] if late else []))]
         self._show(content, content.lines, content.subtotals_by_department, warnings)
         self.stdout.write("This is a preview: nothing was written.")
 
     def _show_invoice(self, invoice: Invoice) -> None:
-        warnings = [warning["message"] for warning in invoice.snapshot.get("warnings", [])]
+        warnings = [warning["detail"] for warning in invoice.snapshot.get("warnings", [])]
         self._show(invoice, list(invoice.lines.all()), invoice_subtotals(invoice, by_department=True), warnings)
 
     def _show(

@@ -174,9 +174,11 @@ class TestContent:
     def test_a_period_that_ends_on_a_last_day_warns(self, group: Group) -> None:
         group.use("5", entity=group.japan)
         shown = preview(group, end=date(2024, 9, 30))
-        assert [w.code for w in shown.warnings] == ["period_end_exclusive", "unallocated_usage"]
-        assert "2024-10-01" in shown.warnings[0].message
-        refused("invalid_period", preview, group, start=END, end=START, error=Invalid)
+        assert [w.code for w in shown.warnings] == ["period_end_is_exclusive", "unallocated_usage"]
+        assert "2024-10-01" in shown.warnings[0].detail
+        refused("period_not_ordered", preview, group, start=END, end=START, error=Invalid)
+        for start, end in ((date.min, END), (START, date.max)):
+            refused("period_out_of_range", preview, group, start=start, end=end, error=Invalid)
 
 
 class TestPayers:

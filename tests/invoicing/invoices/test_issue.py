@@ -127,14 +127,15 @@ class TestIssue:
         actor = group.person(role)
         posted = issued(group)
         for allowed, call, kwargs in (
-            (may_void, invoice_void, {"invoice": posted, "reason": "Wrong"}),
-            (may_discard, invoice_discard, {"invoice": draft(group)}),
-            (may_issue, invoice_issue, {"invoice": draft(group)}),
+            (may_void, invoice_void, {"invoice": lambda: posted, "reason": "Wrong"}),
+            (may_discard, invoice_discard, {"invoice": lambda: draft(group)}),
+            (may_issue, invoice_issue, {"invoice": lambda: draft(group)}),
         ):
+            given = kwargs | {"invoice": kwargs["invoice"](), "actor": actor}
             if allowed:
-                call(actor=actor, **kwargs)
+                call(**given)
             else:
-                refused("permission_denied", Forbidden, call, actor=actor, **kwargs)
+                refused("permission_denied", Forbidden, call, **given)
 
     def test_rights_at_the_payer_do_not_reach_the_issuer(self, group: Group) -> None:
         actor = group.person("finance_manager", entity=group.germany)
