@@ -99,14 +99,27 @@ class AllocateForm(ScopedForm):
 class ShareForm(ScopedForm):
     """One target and its share."""
 
-    department = forms.ModelChoiceField(Department.objects.select_related("entity"))
+    department = forms.ModelChoiceField(Department.objects.select_related("entity"), required=False)
     share = forms.DecimalField(
-        max_digits=20, decimal_places=4, widget=UnfoldAdminTextInputWidget(attrs={"inputmode": "decimal"})
+        max_digits=20,
+        decimal_places=4,
+        required=False,
+        widget=UnfoldAdminTextInputWidget(attrs={"inputmode": "decimal"}),
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         use_picker(self)
+
+    def clean(self) -> dict[str, Any]:
+        """A line has both or neither."""
+        cleaned = super().clean() or {}
+        department, share = cleaned.get("department"), cleaned.get("share")
+        if department is None and share is not None and "department" not in self.errors:
+            self.add_error("department", "Choose the department that gets this share.")
+        if department is not None and share is None and "share" not in self.errors:
+            self.add_error("share", "Give the share of this department.")
+        return cleaned
 
 
 def use_picker(form: forms.Form) -> None:
@@ -162,6 +175,10 @@ class LinesInline(ReadOnlyInline):
         return super().get_queryset(request).select_related("department")
 
 
+# The field whose value decides whether a computed row of the page is shown.
+VALUE_BEHIND = {"money_amount": "amount", "drivers": "driver_values"}
+
+
 @admin.register(AllocationPosting)
 class AllocationPostingAdmin(ReadOnlyAdminMixin, BillingModelAdmin):
     """Each act of allocating, with its lines; put right by a reversal or a credit, never edited."""
@@ -182,7 +199,7 @@ class AllocationPostingAdmin(ReadOnlyAdminMixin, BillingModelAdmin):
     list_select_related = ["entity", "source_department", "created_by", "reversed_by"]
     search_fields = ["description", "reason"]
     ordering = ["-id"]
-    totals = {"amount": Sum("amount")}
+    totals = {"allocated_or_moved": Sum("amount")}
     quick_filters = [
         QuickFilter("By rule", f"source__exact={AllocationSource.RULE}", icon="rule_settings"),
         QuickFilter("By hand", f"source__exact={AllocationSource.MANUAL}", icon="edit"),
@@ -204,7 +221,7 @@ class AllocationPostingAdmin(ReadOnlyAdminMixin, BillingModelAdmin):
                     ("period_start", "period_end"),
                     ("entity", "source"),
                     ("source_department", "rule_version"),
-                    ("basis", "driver_values"),
+                    ("basis", "drivers"),
                     ("reverses", "credits"),
                     "reason",
                     ("created_by", "created_at"),
@@ -212,7 +229,7 @@ class AllocationPostingAdmin(ReadOnlyAdminMixin, BillingModelAdmin):
             },
         ),
     )
-    readonly_fields = ["money_amount"]
+    readonly_fields = ["money_amount", "drivers"]
     actions_bar = [
         ObjectAction(
             name="reverse",
@@ -250,12 +267,18 @@ class AllocationPostingAdmin(ReadOnlyAdminMixin, BillingModelAdmin):
         rows = []
         for row in options["fields"]:
             names = [row] if isinstance(row, str) else row
-            rows.append(tuple(name for name in names if name == "money_amount" or getattr(obj, name, None)))
+            rows.append(tuple(name for name in names if getattr(obj, VALUE_BEHIND.get(name, name), None)))
         return [(title, {**options, "fields": [row for row in rows if row]})]
 
     @admin.display(description="Amount")
     def money_amount(self, obj: AllocationPosting) -> Any:
         return money_column("amount")(obj)
+
+    @admin.display(description="Driver values")
+    def drivers(self, obj: AllocationPosting) -> str:
+        """As they stood when the rule was run (ALC-09)."""
+        values = ", ".join(f"{row['code']} {row['value']}" for row in obj.driver_values.get("values", []))
+        return f"{obj.driver_values.get('driver', '')}: {values}"
 
     @admin.display(description="State")
     def state(self, obj: Any) -> SafeString:

@@ -111,6 +111,7 @@ class ReadOnlyInline(BillingTabularInline):
     """Related records to look at; they are changed on their own pages or by the actions above."""
 
     tab = True
+    hide_title = True
     can_delete = False
     per_page = 20
     #: The columns.

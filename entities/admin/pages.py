@@ -104,7 +104,11 @@ def _unbound(request: HttpRequest, page: Page) -> tuple[forms.Form, Any]:
 
 
 def _filled(lines: Any) -> list[dict[str, Any]]:
-    return [] if lines is None else [dict(line.cleaned_data) for line in lines if line.cleaned_data]
+    return (
+        []
+        if lines is None
+        else [dict(line.cleaned_data) for line in lines if line.cleaned_data.get("department")]
+    )
 
 
 def _write_once(request: HttpRequest, page: Page, form: forms.Form, lines: Any) -> tuple[str, str]:
