@@ -160,7 +160,7 @@ def install(name: str) -> None:
     reporter.start()
     started = time.monotonic()
     command = [
-        PYTHON,
+        str(PYTHON),
         "-m",
         "pip",
         "install",

@@ -75,7 +75,11 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "SORT_OPERATIONS": True,
     "TAGS": [{"name": "enterprise-billing", "description": "Everything that the product does."}],
     # Choices stand inline: as components their names would collide (status, source, kind) between apps.
-    "POSTPROCESSING_HOOKS": ["core.api.schema.close_request_bodies", "core.api.schema.drop_enum_marks"],
+    "POSTPROCESSING_HOOKS": [
+        "core.api.schema.close_request_bodies",
+        "core.api.schema.allow_blank_answers",
+        "core.api.schema.drop_enum_marks",
+    ],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
