@@ -23,7 +23,7 @@ from core import clock
 from core.admin.actions import ActionCall, ObjectAction
 from core.admin.badges import badge_column, badge_html
 from core.admin.base import BillingModelAdmin, EmptyState, ReadOnlyAdminMixin
-from core.admin.columns import amount_html, money_column, number_column, number_text
+from core.admin.columns import amount_html, amount_text, money_column, number_column, number_text
 from core.admin.errors import REFUSALS, add_refusal, sentences
 from core.admin.filters import QuickFilter
 from core.admin.scoping import may
@@ -209,6 +209,10 @@ class IssueForm(forms.Form):
     )
 
 
+def _total(invoice: Invoice) -> str:
+    return f"{amount_text(invoice.total, invoice.currency)} {invoice.currency}"
+
+
 def _draft_only(invoice: Invoice, user: Any) -> str | None:
     if invoice.status != InvoiceStatus.DRAFT:
         return f"It is {invoice.get_status_display().lower()} already."
@@ -224,7 +228,11 @@ def _issuable(invoice: Invoice, user: Any) -> str | None:
 def _voidable(invoice: Invoice, user: Any) -> str | None:
     if invoice.status == InvoiceStatus.ISSUED:
         return None
-    return "A draft is discarded, not voided." if invoice.status == InvoiceStatus.DRAFT else "It is void already."
+    return (
+        "A draft is discarded, not voided."
+        if invoice.status == InvoiceStatus.DRAFT
+        else "It is void already."
+    )
 
 
 def _refresh(call: ActionCall) -> Invoice:
@@ -259,7 +267,16 @@ class InvoiceAdmin(BillingModelAdmin):
         "number", "issuer", "entity", "bill_to", "status", "period_start", "period_end", "issue_date", "due_date",
         money_column("subtotal"), money_column("tax_total"), money_column("total"),
     ]  # fmt: skip
-    list_filter = ["status", OverdueFilter, "entity", "issuer", "issue_date", "due_date", "period_start", "currency"]
+    list_filter = [
+        "status",
+        OverdueFilter,
+        "entity",
+        "issuer",
+        "issue_date",
+        "due_date",
+        "period_start",
+        "currency",
+    ]
     list_select_related = ["entity", "issuer"]
     search_fields = ["number", "entity__name", "entity__code", "bill_to__name"]
     ordering = ["-id"]
@@ -290,8 +307,8 @@ class InvoiceAdmin(BillingModelAdmin):
             form=IssueForm,
             possible=_issuable,
             consequence=lambda invoice: (
-                f"The invoice over {invoice.total:,.2f} {invoice.currency} gets the next number of {invoice.issuer} and is "
-                "due after the payer's terms. After that nobody can edit or delete it; a mistake means voiding it."
+                f"The invoice over {_total(invoice)} gets the next number of {invoice.issuer} and is due after the "
+                "payer's terms. After that nobody can edit or delete it; a mistake means voiding it."
             ),
             run=lambda call: invoice_issue(
                 actor=call.actor, invoice=call.obj, issue_date=call.data.get("issue_date")
@@ -306,7 +323,7 @@ class InvoiceAdmin(BillingModelAdmin):
             possible=_draft_only,
             consequence="Charges that arrived or were mapped since go in, at the rates and names of now.",
             run=_refresh,
-            done=lambda invoice: f"The draft is up to date: {invoice.total:,.2f} {invoice.currency}.",
+            done=lambda invoice: f"The draft is up to date: {_total(invoice)}.",
         ),
         ObjectAction(
             name="discard",
@@ -328,8 +345,8 @@ class InvoiceAdmin(BillingModelAdmin):
             needs_reason=True,
             possible=_voidable,
             consequence=(
-                "The invoice no longer counts. Its charges can be invoiced again; its number stays taken and the document "
-                "stays here, marked void. This cannot be undone."
+                "The invoice no longer counts. Its charges can be invoiced again; its number stays taken and the "
+                "document stays here, marked void. This cannot be undone."
             ),
             run=lambda call: invoice_void(actor=call.actor, invoice=call.obj, reason=call.reason),
             done=lambda invoice: f"Invoice {invoice.number} is void.",
@@ -350,7 +367,11 @@ class InvoiceAdmin(BillingModelAdmin):
     def due(self, invoice: Invoice) -> SafeString | str:
         if invoice.due_date is None:
             return "–"
-        return format_html("{} {}", invoice.due_date, badge_html("overdue")) if is_overdue(invoice) else str(invoice.due_date)
+        return (
+            format_html("{} {}", invoice.due_date, badge_html("overdue"))
+            if is_overdue(invoice)
+            else str(invoice.due_date)
+        )
 
     # --- Rights: who sees it at the payer or at the issuer ---
 
@@ -383,7 +404,11 @@ class InvoiceAdmin(BillingModelAdmin):
     def _found(self, request: HttpRequest, pk: Any) -> Invoice:
         found: Any = self.get_queryset(request)
         try:
-            invoice = found.select_related("issuer", "entity", "bill_to", "issued_by", "voided_by").filter(pk=pk).first()
+            invoice = (
+                found.select_related("issuer", "entity", "bill_to", "issued_by", "voided_by")
+                .filter(pk=pk)
+                .first()
+            )
         except (TypeError, ValueError):
             invoice = None
         if invoice is None:
@@ -591,20 +616,29 @@ class InvoiceLineAdmin(ReadOnlyAdminMixin, BillingModelAdmin):
 class NumberSeriesAdmin(BillingModelAdmin):
     """The counters; each list row proves that nothing is missing."""
 
-    list_display = ["issuer", "prefix", "fiscal_year", number_column("last_number"), "last_issue_date", "proof"]
+    list_display = [
+        "issuer",
+        "prefix",
+        "fiscal_year",
+        number_column("last_number"),
+        "last_issue_date",
+        "proof",
+    ]
     list_filter = ["issuer", "fiscal_year"]
     list_select_related = ["issuer"]
     search_fields = ["prefix", "issuer__name"]
     fields = ["issuer", "fiscal_year", "prefix", "last_number", "last_issue_date", "proof"]
     empty_state = EmptyState(
         "No number series yet",
-        "A series is made when an issuer issues its first invoice of a fiscal year. Add one before to choose its prefix.",
+        "An issuer's first invoice of a fiscal year makes the series. Add one before to choose its prefix.",
         "Add a number series",
         "admin:invoicing_numberseries_add",
     )
     locked_reason = staticmethod(
         lambda series: (
-            f"It has numbered {series.last_number:,} documents: the prefix stays as it is." if series.last_number else ""
+            f"It has numbered {series.last_number:,} documents: the prefix stays as it is."
+            if series.last_number
+            else ""
         )
     )
 
@@ -638,7 +672,8 @@ class NumberSeriesAdmin(BillingModelAdmin):
 def _proof_html(proof: NumberingProof) -> SafeString:
     tone, icon = ("good", "verified") if proof.holds else ("bad", "error")
     return format_html(
-        '<span class="eb-badge" data-tone="{}"><span class="material-symbols-outlined" aria-hidden="true">{}</span>{}</span> {}',
+        '<span class="eb-badge" data-tone="{}">'
+        '<span class="material-symbols-outlined" aria-hidden="true">{}</span>{}</span> {}',
         tone,
         icon,
         "No gap, no duplicate" if proof.holds else "Fault",

@@ -37,13 +37,13 @@ class InvoiceSerializer(BillingModelSerializer):
 
     class Meta:
         model = Invoice
-        fields = (
+        fields: tuple[str, ...] = (
             "id", "document_type", "number", "status", "is_overdue", "issuer_id", "issuer_name", "entity_id",
             "entity_name", "bill_to_id", "bill_to_name", "period_start", "period_end", "currency", "subtotal",
             "tax_total", "total", "fiscal_year", "sequence_number", "issue_date", "due_date", "issued_at",
             "voided_at", "void_reason", "version", "created_at", "updated_at",
         )  # fmt: skip
-        read_only_fields = fields
+        read_only_fields: tuple[str, ...] = fields
 
     def get_issuer_name(self, invoice: Invoice) -> str:
         return _name(invoice, "issuer")
@@ -123,11 +123,13 @@ class InvoiceDetailSerializer(InvoiceSerializer):
     lines_url = serializers.CharField(source="detail.lines_url", read_only=True, allow_null=True)
     pdf_url = serializers.CharField(source="detail.pdf_url", read_only=True, allow_null=True)
     subtotals_by_entity = SubtotalSerializer(source="detail.subtotals_by_entity", many=True, read_only=True)
-    subtotals_by_department = SubtotalSerializer(source="detail.subtotals_by_department", many=True, read_only=True)
+    subtotals_by_department = SubtotalSerializer(
+        source="detail.subtotals_by_department", many=True, read_only=True
+    )
     warnings = InvoiceWarningSerializer(source="detail.warnings", many=True, read_only=True)
 
     class Meta(InvoiceSerializer.Meta):
-        fields = (
+        fields: tuple[str, ...] = (
             *InvoiceSerializer.Meta.fields, "preview", "line_count", "item_count", "subtotals_by_entity",
             "subtotals_by_department", "warnings", "lines", "lines_url", "pdf_url",
         )  # fmt: skip
@@ -156,7 +158,9 @@ def preview_detail(content: ConsolidatedContent, *, late: InvoiceWarning | None)
         tax_total=content.tax_total, total=content.total,
     )  # fmt: skip
     lines = [
-        InvoiceLine(invoice=invoice, line_number=number, **{name: getattr(line, name) for name in _CONTENT_FIELDS})
+        InvoiceLine(
+            invoice=invoice, line_number=number, **{name: getattr(line, name) for name in _CONTENT_FIELDS}
+        )
         for number, line in enumerate(content.lines, start=1)
     ]
     warnings = [*content.warnings, *([late] if late else [])]
@@ -204,13 +208,16 @@ class ConsolidateSerializer(BillingSerializer):
     period_start = serializers.DateField()
     period_end = serializers.DateField(help_text="The first day after the period.")
     issue = serializers.BooleanField(default=False, help_text="Issue it at once.")
-    preview = serializers.BooleanField(default=False, help_text="Show what would be billed and write nothing.")
+    preview = serializers.BooleanField(
+        default=False, help_text="Show what would be billed and write nothing."
+    )
     issue_date = serializers.DateField(required=False, help_text="Only with issue; today unless given.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if attrs["issue"] and attrs["preview"]:
             raise serializers.ValidationError(
-                {"preview": "A preview issues nothing: give preview or issue, not both."}, code="contradiction"
+                {"preview": "A preview issues nothing: give preview or issue, not both."},
+                code="contradiction",
             )
         if "issue_date" in attrs and not attrs["issue"]:
             raise serializers.ValidationError({"issue_date": "Only with issue."}, code="contradiction")
@@ -297,5 +304,3 @@ class NumberingProofSerializer(BillingSerializer):
     duplicates = serializers.ListField(child=serializers.IntegerField(), read_only=True)
     misspelt = serializers.ListField(child=serializers.CharField(), read_only=True)
     out_of_order = serializers.ListField(child=serializers.CharField(), read_only=True)
-
-

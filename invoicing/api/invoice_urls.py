@@ -10,6 +10,10 @@ router.register("invoices", InvoiceViewSet)
 router.register("number-series", NumberSeriesViewSet)
 
 urlpatterns = [
-    path("entities/<int:pk>/consolidated-invoice", ConsolidatedInvoiceView.as_view(), name="consolidated-invoice"),
+    path(
+        "entities/<int:pk>/consolidated-invoice",
+        ConsolidatedInvoiceView.as_view(),
+        name="consolidated-invoice",
+    ),
     *router.urls,
 ]

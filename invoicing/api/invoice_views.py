@@ -149,13 +149,20 @@ class InvoiceViewSet(DestroyMixin, BillingViewSet):
     # The services ask for the right at the issuer, which need not be the payer's.
     action_permissions = {"issue": None, "void": None, "destroy": None}
     filterset_class = InvoiceFilter
-    search_fields = ("number", "entity__name", "entity__legal_name", "entity__code", "bill_to__name", "issuer__name")
+    search_fields = (
+        "number",
+        "entity__name",
+        "entity__legal_name",
+        "entity__code",
+        "bill_to__name",
+        "issuer__name",
+    )
     ordering_fields = (
         "number", "issue_date", "due_date", "period_start", "period_end", "total", "status", "created_at", "id",
     )  # fmt: skip
 
     def get_queryset(self) -> Any:
-        queryset = super().get_queryset()
+        queryset: Any = super().get_queryset()
         if self.action == "list":
             return queryset.visible_to(self.actor, "invoicing.view_invoice")
         return queryset
@@ -213,12 +220,18 @@ class InvoiceViewSet(DestroyMixin, BillingViewSet):
     @action(detail=True, methods=["post"])
     def void(self, request: Request, pk: str) -> Response:
         invoice = self.get_object()
-        return self._detail(invoice_void(actor=self.actor, invoice=invoice, reason=self.validated()["reason"]))
+        return self._detail(
+            invoice_void(actor=self.actor, invoice=invoice, reason=self.validated()["reason"])
+        )
 
     @operation(summary="List the lines of an invoice.", responses=InvoiceLineSerializer(many=True))
-    @action(detail=True, methods=["get"], filterset_class=InvoiceLineFilter, search_fields=(), ordering_fields=())
+    @action(
+        detail=True, methods=["get"], filterset_class=InvoiceLineFilter, search_fields=(), ordering_fields=()
+    )
     def lines(self, request: Request, pk: str) -> Response:
-        rows = InvoiceLine.objects.filter(invoice=self._seen()).select_related("invoice").order_by("line_number")
+        rows = (
+            InvoiceLine.objects.filter(invoice=self._seen()).select_related("invoice").order_by("line_number")
+        )
         filtered = InvoiceLineFilter(request.query_params, queryset=rows, request=request)
         if not filtered.is_valid():
             raise ValidationError(filtered.errors)
@@ -250,7 +263,7 @@ class InvoiceViewSet(DestroyMixin, BillingViewSet):
 
     @operation(
         summary="Get the PDF; of an issued invoice the same bytes every time.",
-        description="A draft carries a watermark and a void invoice a mark; `as_issued=true` gives the latter unmarked.",
+        description="A draft has a watermark and a void invoice a mark; `as_issued=true` gives the latter unmarked.",
         responses={(200, "application/pdf"): OpenApiResponse(OpenApiTypes.BINARY)},
         parameters=[OpenApiParameter("as_issued", OpenApiTypes.BOOL, OpenApiParameter.QUERY)],
         errors={409: ["document_missing"], 503: ["pdf_unavailable"]},
@@ -297,7 +310,10 @@ class NumberSeriesViewSet(CreateMixin, UpdateMixin, BillingViewSet):
 
     queryset = NumberSeries.objects.select_related("issuer")
     serializer_class = NumberSeriesSerializer
-    input_serializers = {"create": NumberSeriesCreateSerializer, "partial_update": NumberSeriesChangeSerializer}
+    input_serializers = {
+        "create": NumberSeriesCreateSerializer,
+        "partial_update": NumberSeriesChangeSerializer,
+    }
     output_serializers = {"proof": NumberingProofSerializer}
     filterset_class = NumberSeriesFilter
     search_fields = ("prefix", "issuer__name", "issuer__code")

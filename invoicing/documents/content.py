@@ -152,7 +152,9 @@ class _Composer:
             issuer_name=issuer["name"],
             issuer_lines=self._address(issuer, with_name=False),
             issuer_facts=self._issuer_facts(issuer),
-            return_address=" · ".join([issuer["name"], *self._address(issuer, with_name=False, with_country=False)]),
+            return_address=" · ".join(
+                [issuer["name"], *self._address(issuer, with_name=False, with_country=False)]
+            ),
             logo=issuer["logo"],
             addressee=self._address(snapshot["bill_to"]),
             facts=self._facts(period),
@@ -188,7 +190,9 @@ class _Composer:
     def _country(self, code: str) -> str:
         return str(Locale.parse(self.words.text_language).territories.get(code, code))
 
-    def _address(self, party: dict[str, Any], *, with_name: bool = True, with_country: bool = True) -> list[str]:
+    def _address(
+        self, party: dict[str, Any], *, with_name: bool = True, with_country: bool = True
+    ) -> list[str]:
         city = " ".join(filter(None, (party["postal_code"], party["city"])))
         place = ", ".join(filter(None, (city, party["region"])))
         lines = [party["name"]] if with_name else []

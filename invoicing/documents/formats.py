@@ -2,8 +2,8 @@
 
 import datetime
 from dataclasses import dataclass
-from typing import ClassVar
 from decimal import Decimal
+from typing import ClassVar
 
 from babel.core import Locale, UnknownLocaleError
 from babel.dates import format_date

@@ -66,8 +66,9 @@ def render_invoice(invoice: Invoice, *, marked_void: bool = True) -> bytes:
 def _html(content: InvoiceContent, *, for_screen: bool) -> SafeString:
     logo_url = ""
     if content.logo is not None:
-        logo_url = _data_url(content.logo["file"]) if for_screen else f"document:logo/{content.logo['file']}"
-    context = {
+        name = content.logo["file"]
+        logo_url = _data_url(name) if for_screen else f"document:logo/{name}"
+    context: dict[str, Any] = {
         "doc": content,
         "words": content.words,
         "for_screen": for_screen,
@@ -95,7 +96,7 @@ def _fetch(url: str, **_: Any) -> Any:
     """Give the document its font and its issuer's logo, and nothing else: no network, no other file."""
     from weasyprint.urls import FatalURLFetchingError, URLFetcherResponse
 
-    kind, _, name = url.removeprefix("document:").partition("/")
+    kind, _sign, name = url.removeprefix("document:").partition("/")
     if kind == "font" and name in ("Inter-Regular.ttf", "Inter-SemiBold.ttf"):
         return URLFetcherResponse(url, _font(name), {"Content-Type": "font/ttf"})
     if kind == "logo" and name.startswith("documents/logos/"):

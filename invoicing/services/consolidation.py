@@ -28,6 +28,8 @@ from invoicing.selectors.billing_scope import BillingScope, ScopePart, billing_s
 from invoicing.selectors.uninvoiced import (
     SCOPE,
     USAGE_IS_FREE,
+    BillableAllocation,
+    UsageGroup,
     scope_parameters,
     uninvoiced_allocations,
     uninvoiced_before,
@@ -234,7 +236,9 @@ def _check_period(start: datetime.date, end: datetime.date) -> None:
         if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
             problem = f"{name} must lie between the years {_FIRST_YEAR} and {_LAST_YEAR}."
             raise Invalid(
-                "period_out_of_range", problem, errors=[FieldProblem(f"/{name}", "period_out_of_range", problem)]
+                "period_out_of_range",
+                problem,
+                errors=[FieldProblem(f"/{name}", "period_out_of_range", problem)],
             )
 
 
@@ -282,8 +286,9 @@ def _exact_lines(
 ) -> list[LineContent]:
     groups = uninvoiced_usage(scope.parts, draft_id)
     allocations = uninvoiced_allocations(scope.parts, draft_id)
-    rates = _rates({row.currency for row in (*groups, *allocations)}, payer.currency, end)
-    departments = Department.objects.in_bulk({row.department_id for row in (*groups, *allocations)} - {None})
+    rows: list[UsageGroup | BillableAllocation] = [*groups, *allocations]
+    rates = _rates({row.currency for row in rows}, payer.currency, end)
+    departments = Department.objects.in_bulk({row.department_id for row in rows if row.department_id})
 
     def line(
         kind: str,
@@ -431,8 +436,8 @@ def _warnings(
         amount = exact_sum([line.amount for line in unallocated])
         yield InvoiceWarning(
             "unallocated_usage",
-            f"{count:,} charges ({amount:,} {payer.currency}) belong to no department. They are billed to their entity; "
-            "mapping rules would give them a department, but only before they are invoiced.",
+            f"{count:,} charges ({amount:,} {payer.currency}) belong to no department. They are billed to their "
+            "entity; mapping rules would give them a department, but only before they are invoiced.",
         )
     for span in scope.paid_elsewhere:
         yield InvoiceWarning(
@@ -471,10 +476,14 @@ def _nothing_to_invoice(payer: Entity, start: datetime.date, end: datetime.date)
         .exclude(status=InvoiceStatus.VOID)
         .order_by("pk")
     )
-    invoices = [{"id": invoice.pk, "number": invoice.number, "status": invoice.status} for invoice in held[:50]]
+    invoices = [
+        {"id": invoice.pk, "number": invoice.number, "status": invoice.status} for invoice in held[:50]
+    ]
     numbers = ", ".join(str(invoice["number"] or f"draft {invoice['id']}") for invoice in invoices)
     if numbers:
-        message = f'Everything of "{payer}" and whom it pays for, from {start} until before {end}, is on {numbers}.'
+        message = (
+            f'Everything of "{payer}" and whom it pays for, from {start} until before {end}, is on {numbers}.'
+        )
     else:
         message = (
             f'There is nothing to invoice for "{payer}" from {start} until before {end}: no usage and no billable '
@@ -556,4 +565,3 @@ def draft_clear(invoice: Invoice) -> None:
     with connection.cursor() as cursor:
         cursor.execute(_RELEASE_DRAFT, [invoice.pk])
         cursor.execute("DELETE FROM invoice_lines WHERE invoice_id = %s", [invoice.pk])
-

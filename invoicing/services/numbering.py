@@ -49,7 +49,9 @@ def number_text(prefix: str, fiscal_year: int, sequence: int) -> str:
 def series_for(*, issuer: Entity, document_type: str, fiscal_year: int) -> NumberSeries:
     """Return the counter row, made on first use with the prefix of the year before."""
     previous = (
-        NumberSeries.objects.filter(issuer=issuer, document_type=document_type).order_by("-fiscal_year").first()
+        NumberSeries.objects.filter(issuer=issuer, document_type=document_type)
+        .order_by("-fiscal_year")
+        .first()
     )
     prefix = previous.prefix if previous else _PREFIX[document_type].format(code=issuer.code)
     series, _ = NumberSeries.objects.get_or_create(
@@ -110,8 +112,8 @@ def number_series_rename(*, actor: User, series: NumberSeries, prefix: str) -> N
         if locked.last_number:
             raise Conflict(
                 "series_in_use",
-                f"The series {locked} has numbered {locked.last_number:,} documents: its prefix stays. The series of the "
-                "next fiscal year may have another.",
+                f"The series {locked} has numbered {locked.last_number:,} documents: its prefix stays. The series of "
+                "the next fiscal year may have another.",
             )
         locked.prefix = _checked(prefix)
         return _save(locked)
@@ -119,7 +121,9 @@ def number_series_rename(*, actor: User, series: NumberSeries, prefix: str) -> N
 
 def _checked(prefix: str) -> str:
     if not _PREFIX_PATTERN.fullmatch(prefix):
-        message = "A prefix has 1 to 30 letters, digits and the signs - / _ . and begins with a letter or digit."
+        message = (
+            "A prefix has 1 to 30 letters, digits and the signs - / _ . and begins with a letter or digit."
+        )
         raise Invalid("invalid_prefix", message, errors=[FieldProblem("/prefix", "invalid_prefix", message)])
     return prefix
 
@@ -128,8 +132,12 @@ def _save(series: NumberSeries) -> NumberSeries:
     save_record(
         series,
         {
-            "number_series_once": Conflict("series_exists", f"{series.issuer} has a series for {series.fiscal_year}."),
-            "number_series_prefix_once": Conflict("prefix_taken", f"{series.issuer} uses this prefix in another series."),
+            "number_series_once": Conflict(
+                "series_exists", f"{series.issuer} has a series for {series.fiscal_year}."
+            ),
+            "number_series_prefix_once": Conflict(
+                "prefix_taken", f"{series.issuer} uses this prefix in another series."
+            ),
         },
     )
     return series

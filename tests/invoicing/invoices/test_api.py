@@ -6,8 +6,8 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
-from django.test.utils import CaptureQueriesContext
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from pypdf import PdfReader
 from rest_framework.test import APIClient
 
@@ -107,7 +107,11 @@ class TestConsolidate:
         assert (made.status_code, made.json()["status"], made.json()["number"]) == (201, "draft", None)
         group.use("1", entity=group.japan)
         refreshed = run(api, group)
-        assert (refreshed.status_code, refreshed.json()["id"], refreshed.json()["total"]) == (200, made.json()["id"], "21.52")
+        assert (refreshed.status_code, refreshed.json()["id"], refreshed.json()["total"]) == (
+            200,
+            made.json()["id"],
+            "21.52",
+        )
         issued = api.post(f"{BASE}/invoices/{made.json()['id']}/issue", {}, format="json")
         assert issued.status_code == 200
         assert issued.json()["sequence_number"] == 1
@@ -143,11 +147,15 @@ class TestConsolidate:
             ({"surprise": 1}, "/surprise", "unknown_field"),
         ],
     )
-    def test_bad_input(self, api: APIClient, group: Group, body: dict[str, object], pointer: str, code: str) -> None:
+    def test_bad_input(
+        self, api: APIClient, group: Group, body: dict[str, object], pointer: str, code: str
+    ) -> None:
         fill(group)
         answer = run(api, group, **body)
         assert answer.status_code == 400
-        assert {(error["pointer"].lstrip("#"), error["code"]) for error in answer.json()["errors"]} == {(pointer, code)}
+        assert {(error["pointer"].lstrip("#"), error["code"]) for error in answer.json()["errors"]} == {
+            (pointer, code)
+        }
         assert not Invoice.objects.exists()
 
     def test_inv_04_no_rate_is_409_and_nothing_is_written(self, api: APIClient, group: Group) -> None:
@@ -176,7 +184,11 @@ class TestInvoices:
         missing = api.post(f"{BASE}/invoices/{first['id']}/void", {}, format="json")
         assert missing.status_code == 400
         void = api.post(f"{BASE}/invoices/{first['id']}/void", {"reason": "Wrong address"}, format="json")
-        assert (void.status_code, void.json()["status"], void.json()["void_reason"]) == (200, "void", "Wrong address")
+        assert (void.status_code, void.json()["status"], void.json()["void_reason"]) == (
+            200,
+            "void",
+            "Wrong address",
+        )
         again = api.post(f"{BASE}/invoices/{first['id']}/void", {"reason": "x"}, format="json")
         assert (again.status_code, again.json()["code"]) == (409, "not_issued")
         second = run(api, group, issue=True).json()
@@ -252,7 +264,11 @@ class TestInvoices:
         group.use("1", entity=kuwait)
         api = client(group.manager)
         for entity, total in ((group.japan, "144"), (kuwait, "0.305")):
-            answer = api.post(f"{BASE}/entities/{entity.pk}/consolidated-invoice", {**PERIOD, "preview": True}, format="json")
+            answer = api.post(
+                f"{BASE}/entities/{entity.pk}/consolidated-invoice",
+                {**PERIOD, "preview": True},
+                format="json",
+            )
             assert answer.json()["total"] == total
 
 
@@ -263,7 +279,12 @@ class TestNumberSeries:
         (series,) = api.get(f"{BASE}/number-series").json()["results"]
         assert (series["prefix"], series["last_number"]) == ("SHS-INV-", 1)
         proof = api.get(f"{BASE}/number-series/{series['id']}/proof").json()
-        assert (proof["holds"], proof["documents"], proof["missing"], proof["duplicates"]) == (True, 1, [], [])
+        assert (proof["holds"], proof["documents"], proof["missing"], proof["duplicates"]) == (
+            True,
+            1,
+            [],
+            [],
+        )
 
     def test_a_prefix_is_chosen_before_the_first_number_only(self, api: APIClient, group: Group) -> None:
         fill(group)
@@ -328,7 +349,9 @@ class TestQueryCounts:
     """The number of statements does not grow with the charges, lines or invoices."""
 
     def counted(self, call) -> int:
-        with CaptureQueriesContext(connection, ) as queries:
+        with CaptureQueriesContext(
+            connection,
+        ) as queries:
             answer = call()
         assert answer.status_code < 400, answer.content
         return len(queries)

@@ -143,7 +143,11 @@ class TestText:
 
     def test_amounts_have_the_decimals_of_their_currency(self) -> None:
         words = words_for("en")
-        assert [words.amount(Decimal("12.5"), code) for code in ("JPY", "USD", "KWD")] == ["13", "12.50", "12.500"]
+        assert [words.amount(Decimal("12.5"), code) for code in ("JPY", "USD", "KWD")] == [
+            "13",
+            "12.50",
+            "12.500",
+        ]
 
     def test_markup_in_a_name_is_text(self, group: Group) -> None:
         group.use("5", department=group.sales, service_name="<b>Bold</b> & <script>alert(1)</script>")
@@ -161,12 +165,16 @@ class TestKept:
         assert (kept.size, kept.invoice) == (len(first), invoice)
 
     def test_inv_09_later_changes_do_not_reach_it(self, group: Group) -> None:
-        Entity.objects.filter(pk=group.issuer.pk).update(logo=default_storage.save("logos/a.svg", ContentFile(LOGO)))
+        Entity.objects.filter(pk=group.issuer.pk).update(
+            logo=default_storage.save("logos/a.svg", ContentFile(LOGO))
+        )
         group.use("5", department=group.sales)
         invoice = issued(group)
         before = render_invoice(invoice)
         Entity.objects.filter(pk=group.issuer.pk).update(
-            legal_name="Another name", iban="", logo=default_storage.save("logos/a.svg", ContentFile(LOGO + b" "))
+            legal_name="Another name",
+            iban="",
+            logo=default_storage.save("logos/a.svg", ContentFile(LOGO + b" ")),
         )
         Entity.objects.filter(pk=group.root.pk).update(street="Elsewhere", language="de")
         assert render_invoice(Invoice.objects.get(pk=invoice.pk)) == before
