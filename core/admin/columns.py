@@ -112,7 +112,7 @@ class PlainNumbersMixin(BaseModelAdmin):
         return {field.name: _tidy_text for field in fields if isinstance(field, models.DecimalField)}
 
     def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
-        form_field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        form_field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
         if isinstance(db_field, models.DecimalField) and form_field is not None:
             form_field.prepare_value = tidy
         return form_field

@@ -37,10 +37,13 @@ def _records(site: Any, request: HttpRequest, label: str, term: str) -> list[Sea
         return []
     if not model_admin.get_search_fields(request):
         return []
-    found, _duplicates = model_admin.get_search_results(request, model_admin.get_queryset(request), term)
+    seen = model_admin.get_queryset(request)
+    found, _duplicates = model_admin.get_search_results(request, seen, term)
+    # By key, because a search over relations finds a record twice, and lists may be ordered by what DISTINCT refuses.
+    rows = seen.filter(pk__in=found.order_by().values("pk")).order_by("-pk")[:PER_MODEL]
     name = str(model._meta.verbose_name).capitalize()
     page = f"{site.name}:{app_label}_{model_name.lower()}_change"
     return [
         SearchResult(title=str(row), description=name, link=reverse(page, args=[row.pk]), icon="article")
-        for row in found.distinct()[:PER_MODEL]
+        for row in rows
     ]
