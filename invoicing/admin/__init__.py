@@ -1,5 +1,5 @@
 """Invoicing in the back-office."""
 
-from invoicing.admin import invoice, usage
+from invoicing.admin import dashboard, invoice, usage
 
-__all__ = ["invoice", "usage"]
+__all__ = ["dashboard", "invoice", "usage"]

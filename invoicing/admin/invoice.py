@@ -260,6 +260,7 @@ def _locked(invoice: Invoice) -> str:
 class InvoiceAdmin(BillingModelAdmin):
     """The list of invoices; each opens as the document it is."""
 
+    show_activity = True
     list_display = [
         "__str__", "payer", badge_column("status"), "period", "issue_date", "due", money_column("total"),
     ]  # fmt: skip
