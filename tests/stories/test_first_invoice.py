@@ -46,6 +46,7 @@ def acme() -> Entity:
         entity_type=EntityType.SUBSIDIARY,
         currency="USD",
         parent=holding,
+        consolidated_billing=False,
     )
 
 
@@ -158,6 +159,7 @@ def test_through_the_api(live_server: LiveServer, celery_worker_process: Any) ->
             "name": "Acme Labs",
             "entity_type": "subsidiary",
             "currency": "USD",
+            "consolidated_billing": False,
             "parent_id": group["id"],
         },
     )
