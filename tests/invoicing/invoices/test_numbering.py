@@ -155,7 +155,6 @@ class TestBilledOnce:
         )
         self.check(self.run(group, payers), 600)
 
-
     def test_a_charge_that_is_being_remapped_is_billed_where_it_ends_up(self) -> None:
         group = build_group()
         records = usage(group.usage_import, [row("1", None, group.sales, group.root) for _ in range(3)])
@@ -195,7 +194,9 @@ class TestBilledOnce:
             )
 
         results = in_threads(THREADS, work)
-        assert {getattr(r, "code", None) for r in results if isinstance(r, Exception)} <= {"charges_in_motion"}
+        assert {getattr(r, "code", None) for r in results if isinstance(r, Exception)} <= {
+            "charges_in_motion"
+        }
         invoice = Invoice.objects.get()
         assert invoice.total == BilledItem.objects.count() == invoice.lines.get().item_count
         work(0)
