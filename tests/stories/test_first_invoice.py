@@ -1,6 +1,7 @@
 """The first invoice, from nothing, through each door: the same figures, and a second run that issues nothing."""
 
 import json
+import re
 import time
 from dataclasses import dataclass
 from http.client import HTTPConnection
@@ -10,6 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 from pytest_django.live_server_helper import LiveServer
 
@@ -17,9 +20,10 @@ from core.access import system_actor
 from entities.models import Department, Entity, EntityType, Role
 from entities.services import entity_create
 from invoicing.documents.store import invoice_pdf
-from invoicing.models import Invoice
+from invoicing.models import Invoice, UsageImport, UsageRecord
 from tests.entities.factories import PASSWORD, entity, member
 from tests.stories.acme import FOCUS_FILE, check_invoice
+from tests.stories.pages import submit
 
 
 def run(name: str, *arguments: str) -> str:
@@ -203,4 +207,60 @@ def test_through_the_api(live_server: LiveServer, celery_worker_process: Any) ->
     assert issued["number"] in refused["detail"]
     again = caller.post(upload, 200, FOCUS_FILE.read_bytes())
     assert "nothing was added" in again["message"]
+    assert Invoice.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_in_the_back_office(client: Client, celery_worker_process: Any) -> None:
+    client.force_login(
+        member(entity("Founders"), Role.ADMINISTRATOR), backend="entities.access.PasswordBackend"
+    )
+    add = reverse("admin:entities_entity_add")
+    group = {
+        "name": "Acme Holding",
+        "code": "ACME",
+        "entity_type": "root",
+        "currency": "USD",
+        "is_issuer": "on",
+    }
+    submit(client, add, **group)
+    holding = Entity.objects.get(code="ACME")
+    company = {"name": "Acme Labs", "code": "ACME-LABS", "entity_type": "subsidiary", "currency": "USD"}
+    submit(client, add, leave_out=("consolidated_billing",), **company, parent=holding.pk)
+    payer = Entity.objects.get(code="ACME-LABS")
+    assert (holding.is_issuer, payer.parent, payer.consolidated_billing) == (True, holding, False)
+
+    with FOCUS_FILE.open("rb") as file:
+        submit(client, reverse("admin:invoicing_usageimport_add"), entity=payer.pk, file=file)
+    usage_import = UsageImport.objects.get()
+    page = reverse("admin:invoicing_usageimport_change", args=[usage_import.pk])
+    deadline = time.monotonic() + 60
+    while (status := UsageImport.objects.get().status) in ("waiting", "running"):
+        assert time.monotonic() < deadline, "The import did not end within a minute."
+        time.sleep(0.2)
+    assert status == "completed"
+    assert "26.3397799" in client.get(page).content.decode()
+
+    submit(client, reverse("admin:invoicing_usageimport_propose", args=[usage_import.pk]))
+    assert list(payer.departments.values_list("code", flat=True)) == ["ENGINEERING", "RESEARCH"]
+    assert UsageRecord.objects.filter(department__isnull=True).count() == 1
+
+    new = reverse("admin:invoicing_invoice_add")
+    asked = f"{new}?payer={payer.pk}&period_start=2024-09-01&period_end=2024-10-01"
+    assert "26.34" in client.get(asked).content.decode()
+    assert not Invoice.objects.exists()
+    document = submit(client, asked, issue="1").content.decode()
+    invoice = Invoice.objects.get()
+    check_invoice(invoice, number=f"ACME-INV-{timezone.now():%Y}-000001")
+    assert str(invoice.number) in document
+    pdf = re.search(r'href="([^"]+)"[^>]*>(?:(?!</a>).)*View PDF', document, re.DOTALL)
+    assert pdf is not None
+    shown = client.get(pdf[1])
+    content = b"".join(shown.streaming_content) if shown.streaming else shown.content
+    assert content.startswith(b"%PDF")
+
+    assert str(invoice.number) in client.get(asked).content.decode()
+    client.post(
+        asked, {"payer": payer.pk, "period_start": "2024-09-01", "period_end": "2024-10-01", "issue": "1"}
+    )
     assert Invoice.objects.count() == 1
