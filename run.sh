@@ -34,7 +34,9 @@ case "$command" in
         ;;
     test)
         "$python" -I billing_project/bootstrap.py dev
-        exec .venv/bin/python -m pytest -n "${TEST_PROCESSES:-2}" --dist loadgroup "$@"
+        cores="$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)"
+        [ "$cores" -le 8 ] || cores=8
+        exec .venv/bin/python -m pytest -n "${TEST_PROCESSES:-$cores}" --dist loadgroup "$@"
         ;;
     check)
         "$python" -I billing_project/bootstrap.py dev
