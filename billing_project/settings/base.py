@@ -149,6 +149,8 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {"visibility_timeout": 6 * 60 * 60, "max_retries": 0}
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
+    # Those whose worker died, or that no worker was told of.
+    "Resume usage imports": {"task": "invoicing.resume_usage_imports", "schedule": timedelta(minutes=5)},
     # A commit wakes the dispatcher at once; this is for retries, and for what a crash left behind.
     "Deliver outbox events": {"task": "core.dispatch_outbox", "schedule": timedelta(seconds=30)},
     "Purge expired records": {
