@@ -8,7 +8,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, OuterRef, QuerySet, Subquery, Sum
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -20,9 +20,9 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, U
 
 from core.access import system_actor
 from core.admin.actions import ActionCall, BulkAction, ObjectAction
-from core.admin.badges import Badge, badge_column, badge_html, register_badges
+from core.admin.badges import Badge, badge_html, register_badges
 from core.admin.base import BillingModelAdmin, EmptyState, ReadOnlyAdminMixin
-from core.admin.columns import number_column, number_text
+from core.admin.columns import amount_html, number_column, number_text
 from core.admin.errors import REFUSALS, add_refusal, sentences
 from core.admin.filters import QuickFilter
 from core.admin.progress import ProgressMixin
@@ -30,7 +30,7 @@ from core.admin.scoping import may, visible
 from core.admin.upload import UploadForm, UploadResult, upload_page
 from core.errors import BillingError
 from core.models import User
-from core.money import plain_amount
+from core.money import EXACT, decimal_places, minor_units, plain_amount
 from entities.admin.base import ReasonedForm, ServiceModelAdmin, actor_of
 from entities.models import Department, Entity
 from invoicing.models import (
@@ -87,12 +87,13 @@ register_badges(
 )
 
 
-def exact_html(cost: Any, currency: str) -> SafeString:
+def exact_html(cost: Decimal, currency: str) -> SafeString:
     """An exact cost with every digit and its currency."""
+    decimals = max(minor_units(currency), decimal_places(cost.normalize(EXACT)))
     return format_html(
         '<span class="eb-num{}">{} <span class="eb-cur">{}</span></span>',
         " eb-neg" if cost < 0 else "",
-        plain_amount(cost, currency).replace("-", "\N{MINUS SIGN}"),
+        number_text(cost, decimals),
         currency,
     )
 
@@ -100,6 +101,12 @@ def exact_html(cost: Any, currency: str) -> SafeString:
 def sums_html(sums: Sums | Mapping[str, str]) -> SafeString:
     """Exact sums, a line per currency."""
     lines = [(exact_html(Decimal(amount), currency),) for currency, amount in sorted(sums.items())]
+    return format_html_join(SafeString("<br>"), "{}", lines) if lines else SafeString("–")
+
+
+def rounded_html(sums: Mapping[str, str]) -> SafeString:
+    """Sums at the currency's minor unit, a line per currency, for lists."""
+    lines = [(amount_html(Decimal(amount), currency),) for currency, amount in sorted(sums.items())]
     return format_html_join(SafeString("<br>"), "{}", lines) if lines else SafeString("–")
 
 
@@ -254,8 +261,9 @@ class UsageImportAdmin(ProgressMixin, BillingModelAdmin):
         return False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        waiting = Count("rejected_rows", filter=Q(rejected_rows__status=RejectedRowStatus.OPEN))
-        return super().get_queryset(request).annotate(open_rows=waiting)
+        open_rows = RejectedRow.objects.open().filter(usage_import=OuterRef("pk")).order_by()
+        counted = open_rows.values("usage_import").annotate(number=Count("pk")).values("number")
+        return super().get_queryset(request).annotate(open_rows=Subquery(counted))
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view(self.propose_view)
@@ -278,7 +286,7 @@ class UsageImportAdmin(ProgressMixin, BillingModelAdmin):
 
     @admin.display(description="Billed cost")
     def money_billed_cost(self, obj: UsageImport) -> SafeString:
-        return sums_html(obj.billed_cost)
+        return rounded_html(obj.billed_cost)
 
     @admin.display(description="Billed cost")
     def costs_text(self, obj: UsageImport) -> str:
@@ -479,7 +487,7 @@ def import_page(usage_import: UsageImport, user: User) -> dict[str, Any]:
         "rejected": counts,
         "rejected_url": rejected_url(usage_import),
         "records_url": records,
-        "unallocated_url": f"{records}&department__isnull=True",
+        "unallocated_url": f"{records}&allocation=unallocated",
         "propose_url": reverse("admin:invoicing_usageimport_propose", args=[usage_import.pk])
         if completed and may(user, "invoicing.add_usagemappingrule", usage_import)
         else "",
@@ -489,7 +497,7 @@ def import_page(usage_import: UsageImport, user: User) -> dict[str, Any]:
 
 
 def _department_query(department_id: int | None) -> str:
-    return f"department__id__exact={department_id}" if department_id else "department__isnull=True"
+    return f"department__id__exact={department_id}" if department_id else "allocation=unallocated"
 
 
 def _facts(usage_import: UsageImport) -> list[tuple[str, Any]]:
@@ -530,14 +538,14 @@ class AllocatedFilter(admin.SimpleListFilter):
     """Rows with a department, or without one."""
 
     title = "allocation"
-    parameter_name = "department__isnull"
+    parameter_name = "allocation"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("True", "Unallocated"), ("False", "Allocated")]
+        return [("unallocated", "Unallocated"), ("allocated", "Allocated")]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        if self.value() in {"True", "False"}:
-            return queryset.filter(department__isnull=self.value() == "True")
+        if self.value() in {"unallocated", "allocated"}:
+            return queryset.filter(department__isnull=self.value() == "unallocated")
         return queryset
 
 
@@ -546,12 +554,12 @@ class UsageRecordAdmin(ReadOnlyAdminMixin, BillingModelAdmin):
     list_display = [
         "charge_date",
         "description",
+        "money_exact",
+        "bears",
+        "entity",
         "service_name",
         "provider_name",
-        "entity",
-        "department",
         "charge_category",
-        "money_exact",
     ]
     list_filter = [
         "entity",
@@ -566,7 +574,7 @@ class UsageRecordAdmin(ReadOnlyAdminMixin, BillingModelAdmin):
     ]
     list_select_related = ["entity", "department"]
     search_fields = ["charge_description", "resource_id", "resource_name", "service_name"]
-    quick_filters = [QuickFilter("Unallocated", "department__isnull=True", icon="help")]
+    quick_filters = [QuickFilter("Unallocated", "allocation=unallocated", icon="help")]
     totals = {"billed_cost": Sum("billed_cost")}
     export_fields = [
         "charge_date", "charge_period_start", "charge_period_end", "entity", "department", "provider_name",
@@ -586,6 +594,10 @@ class UsageRecordAdmin(ReadOnlyAdminMixin, BillingModelAdmin):
         text = str(obj)
         return text if len(text) <= LONG_VALUE else f"{text[:LONG_VALUE]}…"
 
+    @admin.display(description="Department", ordering="department__code")
+    def bears(self, obj: UsageRecord) -> SafeString | str:
+        return str(obj.department) if obj.department_id else badge_html("unallocated")
+
     @admin.display(description="Billed cost", ordering="billed_cost")
     def money_exact(self, obj: UsageRecord) -> SafeString:
         return exact_html(obj.billed_cost, obj.currency)
@@ -594,7 +606,7 @@ class UsageRecordAdmin(ReadOnlyAdminMixin, BillingModelAdmin):
         return [
             (
                 None,
-                {"fields": [("money_exact", "charge_category"), "charge_description", ("entity", "department"),
+                {"fields": [("money_exact", "charge_category"), "charge_description", ("entity", "bears"),
                             "mapped_by"]},
             ),
             ("When", {"fields": [("charge_period_start", "charge_period_end"),
@@ -665,7 +677,7 @@ DISCARD = {
 
 @admin.register(RejectedRow)
 class RejectedRowAdmin(BillingModelAdmin):
-    list_display = ["line_number", "usage_import", "what", badge_column("status"), "updated_at"]
+    list_display = ["line_number", "usage_import", "what", "state", "updated_at"]
     list_filter = ["status", "usage_import"]
     list_select_related = ["usage_import"]
     search_fields = ["raw_text", "usage_import__file_name"]
@@ -684,6 +696,10 @@ class RejectedRowAdmin(BillingModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+    @admin.display(description="Status", ordering="status")
+    def state(self, obj: RejectedRow) -> SafeString:
+        return badge_html(obj.status, obj.get_status_display())
 
     @admin.display(description="What is wrong")
     def what(self, obj: RejectedRow) -> str:
@@ -716,7 +732,7 @@ class RejectedRowAdmin(BillingModelAdmin):
             "opts": self.opts,
             "original": row,
             "row": row,
-            "state": badge_html(row.status),
+            "state": badge_html(row.status, row.get_status_display()),
             "form": form,
             "writable": writable,
             "of_the_row": [problem["detail"] for problem in row.problems if not problem["column"]],
