@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.contrib.messages import get_messages
 from django.db import connection
+from django.db.models.fields.files import FieldFile
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
@@ -40,7 +41,11 @@ def form_of(response: Any) -> dict[str, Any]:
     form = response.context["adminform"].form
     data = {name: form[name].value() for name in form.fields}
     version = response.context.get("loaded_version")
-    sent = {name: value or "" for name, value in data.items() if value is not False}
+    sent = {
+        name: "" if value is None or isinstance(value, FieldFile) else value
+        for name, value in data.items()
+        if value is not False
+    }
     inlines = {}
     for formset in response.context["inline_admin_formsets"]:
         inlines |= {
@@ -461,7 +466,7 @@ def test_alc_05_rules_change_and_delete_through_the_services(office: Client, nor
 @pytest.mark.parametrize(
     "page", ["entity", "department", "membership", "allocationposting", "costallocation", "allocationrule"]
 )
-def test_lists_ask_the_same_number_of_queries_for_5_and_50_rows(
+def test_lists_ask_the_same_number_of_queries_for_5_and_25_rows(
     office: Client, northwind: Group, page: str
 ) -> None:
     def fill(count: int, start: int) -> None:
@@ -472,7 +477,7 @@ def test_lists_ask_the_same_number_of_queries_for_5_and_50_rows(
             rule(northwind, made, (northwind.engineering, "100"))
 
     counts = []
-    for count, start in ((5, 0), (35, 5)):
+    for count, start in ((5, 0), (20, 5)):
         fill(count, start)
         office.get(f"{ADMIN}/{page}/?_all=1")
         with CaptureQueriesContext(connection) as captured:

@@ -320,7 +320,7 @@ def test_alc_08_zero_parts_stay_in_the_record_and_post_nothing(northwind: Group)
 class AllocationProperties(HypothesisTestCase):
     """ALC-03, ALC-07 for random amounts, weights and currencies with 0, 2 and 3 decimals."""
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=15, deadline=None)
     @given(
         units=st.integers(-(10**9), 10**9).filter(bool),
         weights=st.lists(st.integers(0, 10**6), min_size=1, max_size=4).filter(any),

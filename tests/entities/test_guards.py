@@ -252,7 +252,7 @@ def test_alc_05_a_rule_posts_once_per_period_and_run(northwind: Group) -> None:
 class ClosureProperties(HypothesisTestCase):
     """ENT-01, ENT-03: after any moves the closure is what follows from the parents."""
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=15, deadline=None)
     @given(moves=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 7)), max_size=12))
     def test_ent_01_ent_03_closure_follows_every_move(self, moves: list[tuple[int, int]]) -> None:
         system = system_actor()
