@@ -31,7 +31,9 @@ def field_errors(error: Exception, names: set[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     if isinstance(error, BillingError) and error.errors:
         for problem in error.errors:
-            name = problem.pointer.strip("#/").split("/")[0].removesuffix("_id")
+            name = problem.pointer.strip("#/").split("/")[0]
+            # A key is named "parent_id" in requests and "parent" in forms; "tax_id" is a field of its own.
+            name = name if name in names else name.removesuffix("_id")
             found.setdefault(name if name in names else NON_FIELD_ERRORS, []).append(problem.detail)
         return found
     if isinstance(error, ValidationError) and hasattr(error, "error_dict"):
