@@ -145,13 +145,16 @@ def round_together(amounts: Sequence[Decimal], currency: str) -> list[Decimal]:
     Each amount is floored towards minus infinity; the units missing to `round_money(sum)` go to the largest
     fractions, ties to the larger absolute amount, then to the lower index. No amount moves by a whole unit.
     """
-    unit = Fraction(quantum(currency))
-    exact = [Fraction(_finite(amount)) / unit for amount in amounts]
-    total = sum(exact, Fraction(0))
+    decimals = minor_units(currency)
+    finest = max([decimals, *(decimal_places(amount) for amount in amounts)])
+    parts_per_unit = 10 ** (finest - decimals)
+    exact = [int(EXACT.scaleb(amount, finest)) for amount in amounts]
+    total = sum(exact)
     # Half away from zero, as round_money does.
-    rounded_total = floor(abs(total) + Fraction(1, 2)) * (-1 if total < 0 else 1)
-    floors = [floor(amount) for amount in exact]
-    order = sorted(range(len(exact)), key=lambda i: (floors[i] - exact[i], -abs(exact[i]), i))
+    rounded_total = (2 * abs(total) + parts_per_unit) // (2 * parts_per_unit) * (-1 if total < 0 else 1)
+    split = [divmod(part, parts_per_unit) for part in exact]
+    floors = [units for units, _ in split]
+    order = sorted(range(len(exact)), key=lambda i: (-split[i][1], -abs(exact[i]), i))
     return [_from_units(part, currency) for part in _hand_out(floors, rounded_total - sum(floors), order)]
 
 
