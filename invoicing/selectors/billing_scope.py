@@ -2,13 +2,14 @@
 
 import datetime
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from django.db import connection
 
 from core.errors import Conflict
 from entities.models import Entity, EntityLink, LinkKind
+from invoicing.models import Invoice
 
 _CANDIDATES = """
 SELECT DISTINCT entity.id, entity.parent_id, entity.consolidated_billing, entity.name, entity.legal_name
@@ -28,14 +29,23 @@ WHERE closure.ancestor_id = %(payer)s
 """
 
 
+Span = tuple[datetime.date, datetime.date]
+
+
 @dataclass(frozen=True, slots=True)
 class ScopePart:
-    """What falls on ``entity_id`` in ``[start, end)`` is billed; lines name ``named_id`` (its owner)."""
+    """What falls on ``entity_id`` in ``[start, end)`` is billed; lines name ``named_id`` (its owner).
+
+    ``[period_start, period_end)`` is the billing period that these days belong to: the invoice's own, or, for what
+    arrived late, the one that was invoiced before.
+    """
 
     entity_id: int
     start: datetime.date
     end: datetime.date
     named_id: int
+    period_start: datetime.date
+    period_end: datetime.date
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +112,7 @@ def billing_scope(payer: Entity, start: datetime.date, end: datetime.date) -> Bi
     if elsewhere and _join(elsewhere) == [(start, end)]:
         raise _billed_elsewhere(payer, elsewhere, start, end)
     parts = tuple(
-        ScopePart(entity_id, first, last, named_id)
+        ScopePart(entity_id, first, last, named_id, start, end)
         for (entity_id, named_id), days in sorted(runs.items())
         for first, last in days
     )
@@ -117,6 +127,42 @@ def billing_scope(payer: Entity, start: datetime.date, end: datetime.date) -> Bi
         paid_elsewhere=tuple(elsewhere),
         entity_ids=tuple(sorted({part.entity_id for part in parts})),
     )
+
+
+def invoiced_periods(payer: Entity, before: datetime.date) -> list[Span]:
+    """The days before ``before`` that issued invoices of the payer cover, each day once, in order."""
+    covered_until = datetime.date.min
+    periods = []
+    rows = Invoice.objects.issued().filter(entity=payer, period_start__lt=before)
+    for start, end in rows.order_by("period_start", "period_end").values_list("period_start", "period_end"):
+        first, last = max(start, covered_until), min(end, before)
+        if first < last:
+            periods.append((first, last))
+            covered_until = last
+    return periods
+
+
+def with_late_days(scope: BillingScope, payer: Entity, start: datetime.date) -> BillingScope:
+    """Add the days of earlier, already invoiced periods: what arrived late goes to the next invoice (INV-03).
+
+    An earlier period that was never invoiced is left to an invoice of its own.
+    """
+    periods = invoiced_periods(payer, start)
+    if not periods:
+        return scope
+    try:
+        earlier = billing_scope(payer, periods[0][0], start)
+    except Conflict:  # somebody else paid for the payer all that time
+        return scope
+    late = tuple(
+        replace(
+            part, start=max(part.start, first), end=min(part.end, last), period_start=first, period_end=last
+        )
+        for first, last in periods
+        for part in earlier.parts
+        if max(part.start, first) < min(part.end, last)
+    )
+    return replace(scope, parts=scope.parts + late, names={**earlier.names, **scope.names})
 
 
 def issuer_for(payer: Entity) -> Entity:

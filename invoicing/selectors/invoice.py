@@ -174,7 +174,9 @@ def numbering_defects_of_unknown_series() -> list[dict[str, Any]]:
         .order_by("issuer_id", "document_type", "fiscal_year")
     )
     known = set(NumberSeries.objects.values_list("issuer_id", "document_type", "fiscal_year"))
-    return [dict(row) for row in rows if (row["issuer_id"], row["document_type"], row["fiscal_year"]) not in known]
+    return [
+        dict(row) for row in rows if (row["issuer_id"], row["document_type"], row["fiscal_year"]) not in known
+    ]
 
 
 def totals_by_currency(invoices: QuerySet[Invoice]) -> dict[str, Decimal]:

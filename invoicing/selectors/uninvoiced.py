@@ -8,12 +8,14 @@ from typing import Any
 
 from django.db import connection
 
-from invoicing.selectors.billing_scope import ScopePart
+from invoicing.selectors.billing_scope import ScopePart, Span
 
-# The scope as a table: which entity's items count on which days, and which entity the line names.
+# The scope as a table: which entity's items count on which days, which entity the line names, and for what period.
 SCOPE = """
-SELECT * FROM unnest(%(entities)s::bigint[], %(starts)s::date[], %(ends)s::date[], %(named)s::bigint[])
-    AS scope (entity_id, valid_from, valid_to, named_id)
+SELECT * FROM unnest(
+    %(entities)s::bigint[], %(starts)s::date[], %(ends)s::date[], %(named)s::bigint[],
+    %(period_starts)s::date[], %(period_ends)s::date[]
+) AS scope (entity_id, valid_from, valid_to, named_id, period_start, period_end)
 """
 
 # An item counts unless another invoice holds it; what the draft that is being refreshed holds counts too.
@@ -27,11 +29,11 @@ NOT EXISTS (
 _USAGE_GROUPS = f"""
 WITH scope AS ({SCOPE})
 SELECT scope.named_id, usage.department_id, usage.provider_name, usage.service_name, usage.charge_category,
-       usage.currency, count(*), sum(usage.billed_cost)
+       usage.currency, count(*), sum(usage.billed_cost), scope.period_start, scope.period_end
 FROM scope JOIN usage_records usage
   ON usage.entity_id = scope.entity_id AND usage.charge_date >= scope.valid_from AND usage.charge_date < scope.valid_to
 WHERE {USAGE_IS_FREE}
-GROUP BY 1, 2, 3, 4, 5, 6
+GROUP BY 1, 2, 3, 4, 5, 6, 9, 10
 """
 
 # A reversed allocation and its reversal cancel out: while nobody was billed for the first, neither is billed.
@@ -64,6 +66,10 @@ SELECT count(*), min(usage.charge_date) FROM usage_records usage
 WHERE usage.entity_id = ANY(%(entities)s::bigint[])
   AND usage.charge_date >= %(since)s AND usage.charge_date < %(before)s
   AND {USAGE_IS_FREE}
+  AND NOT EXISTS (
+    SELECT 1 FROM unnest(%(period_starts)s::date[], %(period_ends)s::date[]) AS invoiced (first, last)
+    WHERE usage.charge_date >= invoiced.first AND usage.charge_date < invoiced.last
+  )
 """
 
 LOOK_BACK = datetime.timedelta(days=92)
@@ -81,6 +87,8 @@ class UsageGroup:
     currency: str
     item_count: int
     amount: Decimal
+    period_start: datetime.date
+    period_end: datetime.date
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +113,8 @@ def scope_parameters(parts: Sequence[ScopePart], draft_id: int | None) -> dict[s
         "starts": [part.start for part in parts],
         "ends": [part.end for part in parts],
         "named": [part.named_id for part in parts],
+        "period_starts": [part.period_start for part in parts],
+        "period_ends": [part.period_end for part in parts],
         "draft": draft_id or 0,
     }
 
@@ -123,12 +133,24 @@ def uninvoiced_allocations(parts: Sequence[ScopePart], draft_id: int | None) -> 
         return [BillableAllocation(*row) for row in cursor.fetchall()]
 
 
-def uninvoiced_before(entity_ids: Sequence[int], day: datetime.date) -> tuple[int, datetime.date | None]:
-    """How many charges of the three months before ``day`` no invoice holds, and the first one's day."""
+def uninvoiced_before(
+    entity_ids: Sequence[int], day: datetime.date, invoiced: Sequence[Span]
+) -> tuple[int, datetime.date | None]:
+    """How many charges of the three months before ``day`` no invoice holds or will hold, and the first one's day.
+
+    Those of an ``invoiced`` period are not counted: the next invoice takes them along.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             _EARLIER_USAGE,
-            {"entities": list(entity_ids), "since": day - LOOK_BACK, "before": day, "draft": 0},
+            {
+                "entities": list(entity_ids),
+                "since": day - LOOK_BACK,
+                "before": day,
+                "draft": 0,
+                "period_starts": [first for first, _ in invoiced],
+                "period_ends": [last for _, last in invoiced],
+            },
         )
         count, first = cursor.fetchone()
         return count, first

@@ -25,7 +25,14 @@ from core.money import AMOUNT_LIMIT, EXACT, exact_sum, round_together
 from entities.models import Department, Entity, TaxTreatment
 from entities.periods import check_period, period_warnings
 from invoicing.models import Invoice, InvoiceStatus, LineKind
-from invoicing.selectors.billing_scope import BillingScope, ScopePart, billing_scope, issuer_for
+from invoicing.selectors.billing_scope import (
+    BillingScope,
+    ScopePart,
+    billing_scope,
+    invoiced_periods,
+    issuer_for,
+    with_late_days,
+)
 from invoicing.selectors.uninvoiced import (
     SCOPE,
     USAGE_IS_FREE,
@@ -48,8 +55,8 @@ WITH scope AS ({SCOPE}),
 line AS (
     SELECT * FROM unnest(
         %(line_ids)s::bigint[], %(line_entities)s::bigint[], %(line_departments)s::bigint[], %(line_providers)s::text[],
-        %(line_services)s::text[], %(line_categories)s::text[], %(line_currencies)s::text[]
-    ) AS line (id, entity_id, department_id, provider, service, charge_category, currency)
+        %(line_services)s::text[], %(line_categories)s::text[], %(line_currencies)s::text[], %(line_periods)s::date[]
+    ) AS line (id, entity_id, department_id, provider, service, charge_category, currency, period_start)
 ),
 claimed AS (
     INSERT INTO billed_items (invoice_line_id, usage_record_id)
@@ -61,6 +68,7 @@ claimed AS (
       ON line.entity_id = scope.named_id AND line.department_id = coalesce(usage.department_id, 0)
      AND line.provider = usage.provider_name AND line.service = usage.service_name
      AND line.charge_category = usage.charge_category AND line.currency = usage.currency
+     AND line.period_start = scope.period_start
     WHERE {USAGE_IS_FREE}
     ORDER BY usage.id
     FOR SHARE OF usage
@@ -252,7 +260,7 @@ def _content(
     payer: Entity, start: datetime.date, end: datetime.date, draft: Invoice | None
 ) -> ConsolidatedContent:
     issuer = issuer_for(payer)
-    scope = billing_scope(payer, start, end)
+    scope = with_late_days(billing_scope(payer, start, end), payer, start)
     draft_id = draft.pk if draft else None
     lines = _exact_lines(payer, scope, start, end, draft_id)
     if not lines:
@@ -328,13 +336,13 @@ def _exact_lines(
             group.department_id,
             group.currency,
             group.amount,
-            description=_usage_description(group.service, group.charge_category),
+            description=_usage_description(group, start),
             provider=group.provider,
             service=group.service,
             charge_category=group.charge_category,
             item_count=group.item_count,
-            period_start=start,
-            period_end=end,
+            period_start=group.period_start,
+            period_end=group.period_end,
         )
         for group in groups
     ] + [
@@ -359,8 +367,14 @@ def _exact_lines(
     return sorted(lines, key=lambda item: _place(item, payer.pk))
 
 
-def _usage_description(service: str, charge_category: str) -> str:
-    return service if charge_category == "Usage" else f"{service} ({charge_category.lower()})"
+def _usage_description(group: UsageGroup, invoice_start: datetime.date) -> str:
+    kind = "" if group.charge_category == "Usage" else f" ({group.charge_category.lower()})"
+    late = (
+        ""
+        if group.period_start == invoice_start
+        else f", late, of {group.period_start} to before {group.period_end}"
+    )
+    return f"{group.service[:400]}{kind}{late}"
 
 
 def _place(line: LineContent, payer_id: int) -> tuple[object, ...]:
@@ -377,6 +391,7 @@ def _place(line: LineContent, payer_id: int) -> tuple[object, ...]:
         line.service.casefold(),
         (line.charge_category != "Usage", line.charge_category),
         line.original_currency,
+        line.period_start,
         (line.provider, line.service),
         line.cost_allocation_id or 0,
     )
@@ -433,6 +448,13 @@ def _warnings(
 ) -> Iterable[InvoiceWarning]:
     for warning in period_warnings(start, end):
         yield InvoiceWarning(warning.code, warning.detail)
+    late = [line for line in lines if line.period_start < start]
+    if late:
+        yield InvoiceWarning(
+            "late_charges",
+            f"{sum(line.item_count for line in late):,} charges of periods invoiced before have arrived since. This "
+            "invoice bills them, on lines of their own.",
+        )
     unallocated = [line for line in lines if line.department_id is None]
     if unallocated:
         count = sum(line.item_count for line in unallocated)
@@ -463,7 +485,8 @@ def _warnings(
 
 def late_items_warning(content: ConsolidatedContent) -> InvoiceWarning | None:
     """Tell of charges of earlier days that no invoice holds yet; for people who look before they issue."""
-    count, first = uninvoiced_before(content.scope.entity_ids, content.period_start)
+    invoiced = invoiced_periods(content.payer, content.period_start)
+    count, first = uninvoiced_before(content.scope.entity_ids, content.period_start, invoiced)
     if not count:
         return None
     return InvoiceWarning(
@@ -526,10 +549,14 @@ def _write_lines(invoice: Invoice, lines: Sequence[LineContent]) -> list[int]:
     names = [name for name in LineContent.__dataclass_fields__ if name != "cost_allocation_id"]
     values = attrgetter(*names)
     with connection.cursor() as cursor:
-        with cursor.copy(f"COPY invoice_lines (invoice_id, line_number, {', '.join(names)}) FROM STDIN") as copy:
+        with cursor.copy(
+            f"COPY invoice_lines (invoice_id, line_number, {', '.join(names)}) FROM STDIN"
+        ) as copy:
             for number, line in enumerate(lines, start=1):
                 copy.write_row((invoice.pk, number, *values(line)))
-        cursor.execute("SELECT id FROM invoice_lines WHERE invoice_id = %s ORDER BY line_number", [invoice.pk])
+        cursor.execute(
+            "SELECT id FROM invoice_lines WHERE invoice_id = %s ORDER BY line_number", [invoice.pk]
+        )
         return [row[0] for row in cursor.fetchall()]
 
 
@@ -546,6 +573,7 @@ def _claim_usage(parts: Sequence[ScopePart], line_ids: Sequence[int], lines: Seq
         "line_services": [line.service for line in usage_lines],
         "line_categories": [line.charge_category for line in usage_lines],
         "line_currencies": [line.original_currency for line in usage_lines],
+        "line_periods": [line.period_start for line in usage_lines],
     }
     with connection.cursor() as cursor:
         cursor.execute(_CLAIM_USAGE, parameters)

@@ -142,6 +142,41 @@ class TestContent:
         assert second.total == Decimal("0.75")
         assert Invoice.objects.get(pk=first.pk).total == 5
 
+    def test_inv_03_the_next_period_takes_along_what_arrived_late(self, group: Group) -> None:
+        group.use("5", entity=group.japan)
+        invoice_issue(actor=group.manager, invoice=draft(group))
+        group.use("0.75", entity=group.japan)  # late, for September
+        group.use("100", entity=group.japan, day=date(2024, 8, 31))  # August was never invoiced
+        group.use("2", entity=group.japan, day=date(2024, 10, 3))
+        october = {"payer": group.root, "period_start": END, "period_end": date(2024, 11, 1)}
+        shown = consolidation_preview(actor=group.manager, **october)
+        assert [warning.code for warning in shown.warnings][:1] == ["late_charges"]
+        invoice = consolidated_invoice_draft(actor=group.manager, **october).invoice
+        lines = [
+            (line.period_start, line.period_end, line.amount)
+            for line in invoice.lines.order_by("line_number")
+        ]
+        assert lines == [(START, END, Decimal("0.75")), (END, date(2024, 11, 1), Decimal("2"))]
+        assert "late" in invoice.lines.earliest("line_number").description
+        assert invoice.total == Decimal("2.75")
+        invoice_issue(actor=group.manager, invoice=invoice)
+        refused("nothing_to_invoice", consolidated_invoice_draft, actor=group.manager, **october)
+        assert UsageRecord.objects.unbilled().get().billed_cost == 100
+
+    def test_inv_03_a_voided_period_is_billed_by_its_own_run_not_as_late(self, group: Group) -> None:
+        group.use("5", entity=group.japan)
+        invoice_void(
+            actor=group.manager,
+            invoice=invoice_issue(actor=group.manager, invoice=draft(group)),
+            reason="Wrong",
+        )
+        group.use("2", entity=group.japan, day=date(2024, 10, 3))
+        october = consolidation_preview(
+            actor=group.manager, payer=group.root, period_start=END, period_end=date(2024, 11, 1)
+        )
+        assert october.total == 2
+        assert draft(group).total == 5
+
     def test_a_draft_is_refreshed_with_late_items(self, group: Group) -> None:
         group.use("5", entity=group.japan)
         first = consolidated_invoice_draft(
