@@ -32,22 +32,13 @@ class RejectedRowQuerySet(EntityScopedQuerySet):
         return self.filter(status="open")
 
 
-class UnbilledMixin(QuerySet):
-    """For what an invoice can bill: the rows that no invoice line holds (INV-03)."""
-
-    billed_by: str
-
+class UsageRecordQuerySet(DepartmentScopedQuerySet):
     def unbilled(self) -> Self:
+        """Rows that no invoice line holds (INV-03)."""
         from invoicing.models import BilledItem
 
-        held = BilledItem.objects.filter(
-            **{self.billed_by: OuterRef("pk"), "released_at__isnull": True}
-        )
+        held = BilledItem.objects.filter(usage_record=OuterRef("pk"), released_at__isnull=True)
         return self.filter(~Exists(held))
-
-
-class UsageRecordQuerySet(UnbilledMixin, DepartmentScopedQuerySet):
-    billed_by = "usage_record"
 
     def charged_in(self, start: datetime.date, end: datetime.date) -> Self:
         """Rows whose charge period starts within ``[start, end)`` (USE-04)."""
@@ -58,12 +49,7 @@ class UsageRecordQuerySet(UnbilledMixin, DepartmentScopedQuerySet):
 
     def billed_cost_by_currency(self) -> dict:
         """Exact sums of BilledCost, one per currency."""
-        rows = (
-            self.order_by()
-            .values("currency")
-            .annotate(total=Sum("billed_cost"))
-            .order_by("currency")
-        )
+        rows = self.order_by().values("currency").annotate(total=Sum("billed_cost")).order_by("currency")
         return {row["currency"]: row["total"] for row in rows}
 
 

@@ -13,6 +13,7 @@ from django.utils.safestring import SafeString
 from core import clock
 from core.admin.columns import amount_html, number_text
 from core.admin.dashboard import Card, Need, Panel, register_card, register_need, register_panel
+from core.admin.filters import signed_in
 from core.clock import month_after
 from invoicing.models import ImportStatus, Invoice, InvoiceStatus, RejectedRow, UsageImport, UsageRecord
 from invoicing.selectors.invoice import overdue
@@ -25,7 +26,7 @@ REJECTED = "admin:invoicing_rejectedrow_changelist"
 
 
 def _invoices(request: HttpRequest) -> QuerySet[Invoice]:
-    return Invoice.objects.visible_to(request.user)
+    return Invoice.objects.visible_to(signed_in(request))
 
 
 def _amounts(rows: QuerySet[Invoice]) -> tuple[int, tuple[SafeString, ...]]:
@@ -91,7 +92,7 @@ def unallocated(request: HttpRequest) -> Card | None:
         return None
     first = _first_month()
     rows = (
-        UsageRecord.objects.visible_to(request.user)
+        UsageRecord.objects.visible_to(signed_in(request))
         .unallocated()
         .filter(charge_date__gte=first)
         .order_by()
@@ -115,7 +116,7 @@ def unallocated(request: HttpRequest) -> Card | None:
 def rejected_rows(request: HttpRequest) -> Iterable[Need]:
     """Rows of imports that wait for repair (USE-02)."""
     if request.user.has_perm("invoicing.change_rejectedrow"):
-        count = RejectedRow.objects.visible_to(request.user).open().count()
+        count = RejectedRow.objects.visible_to(signed_in(request)).open().count()
         if count:
             text = f"{number_text(count)} row{'' if count == 1 else 's'} of cost files to repair"
             yield Need(text, f"{reverse(REJECTED)}?status__exact=open", icon="build", tone="warning")
@@ -125,7 +126,7 @@ def rejected_rows(request: HttpRequest) -> Iterable[Need]:
 def failed_imports(request: HttpRequest) -> Iterable[Need]:
     """Cost files that could not be read."""
     if request.user.has_perm("invoicing.add_usageimport"):
-        count = UsageImport.objects.visible_to(request.user).filter(status=ImportStatus.FAILED).count()
+        count = UsageImport.objects.visible_to(signed_in(request)).filter(status=ImportStatus.FAILED).count()
         if count:
             text = f"{number_text(count)} cost file{'' if count == 1 else 's'} could not be imported"
             yield Need(text, f"{reverse(IMPORTS)}?status__exact=failed", icon="error", tone="danger")
@@ -137,7 +138,7 @@ def cost_per_month(request: HttpRequest) -> Panel | None:
     if not request.user.has_perm("invoicing.view_usagerecord"):
         return None
     rows = list(
-        UsageRecord.objects.visible_to(request.user)
+        UsageRecord.objects.visible_to(signed_in(request))
         .filter(charge_date__gte=_first_month())
         .order_by()
         .annotate(month=TruncMonth("charge_date"))
