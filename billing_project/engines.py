@@ -426,7 +426,8 @@ class Engine:
         folder.chmod(0o700)
         account.give(folder)
         if account.uid is not None:
-            self._refuse_closed_parent(folder)
+            for place in (folder, self.folder):
+                self._refuse_closed_parent(place)
 
     def _refuse_closed_parent(self, folder: Path) -> None:
         for parent in folder.parents:
