@@ -5,6 +5,7 @@ from typing import Any
 
 import structlog
 from celery.schedules import crontab
+from kombu import Queue
 
 from billing_project.settings.api import *
 from billing_project.settings.environment import BASE_DIR, env
@@ -147,6 +148,9 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # Longer than the longest task; a shorter one would deliver a task that still runs a second time.
 # With a broker that is away a commit must not wait: the outbox is there, and the scheduler asks again.
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {"visibility_timeout": 6 * 60 * 60, "max_retries": 0}
+# Workers take from both queues in turn: a month's worth of PDFs does not hold up an import that somebody watches.
+CELERY_TASK_QUEUES = [Queue("celery", routing_key="celery"), Queue("documents", routing_key="documents")]
+CELERY_TASK_ROUTES = {"invoicing.render_document": {"queue": "documents"}}
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     # Those whose worker died, or that no worker was told of.
