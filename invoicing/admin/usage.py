@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -18,6 +19,7 @@ from django.utils.safestring import SafeString
 from unfold.contrib.filters.admin import FieldTextFilter
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
+from core import clock
 from core.access import system_actor
 from core.admin.actions import ActionCall, BulkAction, ObjectAction
 from core.admin.badges import Badge, badge_html, register_badges
@@ -71,12 +73,12 @@ from invoicing.services.usage_rules import (
     usage_mapping_rule_delete,
     usage_mapping_rule_update,
 )
-from invoicing.services.usage_storage import Sums
 from invoicing.tasks import import_usage_after_commit
 
 SHOWN_PROPOSALS = 300
 LONG_VALUE = 60
 INTERRUPTED = "interrupted"
+FOR_A_WORKER = timedelta(minutes=1)
 
 register_badges(
     {
@@ -98,7 +100,7 @@ def exact_html(cost: Decimal, currency: str) -> SafeString:
     )
 
 
-def sums_html(sums: Sums | Mapping[str, str]) -> SafeString:
+def sums_html(sums: Mapping[str, Any]) -> SafeString:
     """Exact sums, a line per currency."""
     lines = [(exact_html(Decimal(amount), currency),) for currency, amount in sorted(sums.items())]
     return format_html_join(SafeString("<br>"), "{}", lines) if lines else SafeString("–")
@@ -138,6 +140,8 @@ def why_not_retry(usage_import: UsageImport, user: Any) -> str | None:
         return "It is done: there is nothing to start again."
     if usage_import_is_running(usage_import):
         return "It is running. Wait until it has ended."
+    if usage_import.status == ImportStatus.WAITING and clock.now() - usage_import.updated_at < FOR_A_WORKER:
+        return "It waits for a worker. Give it a minute before you start it again."
     return None
 
 
@@ -302,7 +306,7 @@ class UsageImportAdmin(ProgressMixin, BillingModelAdmin):
     def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         entities = visible(Entity.objects.filter(is_active=True), request.user)
         form_class = type("ScopedUpload", (UsageUploadForm,), {})
-        form_class.base_fields["entity"].queryset = entities.order_by("name")
+        form_class.base_fields["entity"].queryset = entities.order_by("name")  # type: ignore[attr-defined]
         return upload_page(
             request,
             self,
@@ -681,7 +685,7 @@ class RejectedRowAdmin(BillingModelAdmin):
     list_filter = ["status", "usage_import"]
     list_select_related = ["usage_import"]
     search_fields = ["raw_text", "usage_import__file_name"]
-    ordering = ["-usage_import", "line_number"]
+    ordering = ["-usage_import_id", "line_number"]
     quick_filters = [QuickFilter("To repair", "status__exact=open", icon="build")]
     export_fields = ["usage_import", "line_number", "what", "status", "resolution_reason", "row_text"]
     empty_state = EmptyState(
@@ -824,12 +828,12 @@ class RowForm(forms.Form):
     @property
     def wrong(self) -> list[Any]:
         """The fields that something is, or was, wrong with."""
-        return [field for field in self if field.field.found or field.errors]
+        return [field for field in self if getattr(field.field, "found", ()) or field.errors]
 
     @property
     def others(self) -> list[Any]:
         """All other fields."""
-        return [field for field in self if not field.field.found and not field.errors]
+        return [field for field in self if not getattr(field.field, "found", ()) and not field.errors]
 
 
 # --- Rules -----------------------------------------------------------------------------------------------

@@ -180,7 +180,8 @@ class UsageImportViewSet(BillingViewSet):
             refuse_unknown_parameters(request, {"entity_id", "file_name"})
             query = UsageQuerySerializer(data=request.query_params, context=self.get_serializer_context())
             query.is_valid(raise_exception=True)
-            return {**query.validated_data, "file": request.data["file"]}
+            body: Any = request.data
+        return {**query.validated_data, "file": body["file"]}
         data = self.validated()
         return {**data, "file_name": data["file"].name or "usage.csv"}
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import IO, Any
 
-from django.db import connection, models, transaction
+from django.db import IntegrityError, connection, models, transaction
 
 from core.access import Actor, require
-from core.errors import Conflict, Invalid
+from core.errors import Conflict, Invalid, constraint_name
 from core.locks import advisory_lock
 from core.money import EXACT
 from core.outbox import publish
@@ -392,17 +392,8 @@ def usage_remap(
         if not moved.moves:
             return moved
         selected, params = _selected(entity, scope, usage_import)
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "UPDATE usage_records AS record SET department_id = target.department_id, "
-                "entity_id = target.entity_id, mapping_rule_id = target.rule_id "
-                f"FROM ({selected}) AS target WHERE record.id = target.id",
-                params,
-            )
-            if cursor.rowcount != moved.rows:
-                raise Conflict(
-                    "rows_changed_meanwhile", "An invoice took up some of these rows meanwhile. Try again."
-                )
+        if _move(selected, params) != moved.rows:
+            raise _changed_meanwhile()
         publish(
             "usage.remapped",
             {
@@ -413,6 +404,27 @@ def usage_remap(
             key=f"entity:{entity.pk}",
         )
     return moved
+
+
+def _move(selected: str, params: list[Any]) -> int:
+    """Move the rows and return how many; the database refuses one that an invoice takes up at the same time."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "UPDATE usage_records AS record SET department_id = target.department_id, "
+                "entity_id = target.entity_id, mapping_rule_id = target.rule_id "
+                f"FROM ({selected}) AS target WHERE record.id = target.id",
+                params,
+            )
+            return int(cursor.rowcount)
+    except IntegrityError as error:
+        if constraint_name(error) != "usage_record_billed_stays":
+            raise
+        raise _changed_meanwhile() from error
+
+
+def _changed_meanwhile() -> Conflict:
+    return Conflict("rows_changed_meanwhile", "An invoice took up some of these rows meanwhile. Try again.")
 
 
 def _selected(entity: Entity, scope: RemapScope, usage_import: UsageImport | None) -> tuple[str, list[Any]]:
