@@ -96,11 +96,7 @@ def test_event_given_up_is_tried_again(as_user: Any, admin_client: Client) -> No
     assert client.get("/admin/core/outboxevent/add/").status_code == 403
 
 
-def test_first_page_shows_what_was_registered(
-    admin_client: Client, monkeypatch: pytest.MonkeyPatch, group: Group
-) -> None:
-    for name in ("_cards", "_needs", "_panels"):
-        monkeypatch.setattr(dashboard, name, [])
+def test_first_page_shows_what_was_registered(admin_client: Client, group: Group) -> None:
     assert "Nothing" in admin_client.get("/admin/").content.decode()
     dashboard.register_card(
         lambda request: Card("Drafts", "4", "/admin/x/?status__exact=draft", note="to issue")
