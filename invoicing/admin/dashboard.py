@@ -104,7 +104,7 @@ def unallocated(request: HttpRequest) -> Card | None:
     return Card(
         "Unallocated cost",
         "0",
-        f"{reverse(RECORDS)}?department__isnull=True&charge_date_from={first}",
+        f"{reverse(RECORDS)}?allocation=unallocated&charge_date_from={first}",
         note=f"{number_text(count)} charges since {first:%B %Y}",
         tone="warning" if count else "neutral",
         order=40,
