@@ -181,7 +181,7 @@ class UsageImportViewSet(BillingViewSet):
             query = UsageQuerySerializer(data=request.query_params, context=self.get_serializer_context())
             query.is_valid(raise_exception=True)
             body: Any = request.data
-        return {**query.validated_data, "file": body["file"]}
+            return {**query.validated_data, "file": body["file"]}
         data = self.validated()
         return {**data, "file_name": data["file"].name or "usage.csv"}
 

@@ -30,9 +30,10 @@ from invoicing.focus.source import FocusSource
 from invoicing.models import BilledItem, ImportStatus, RejectedRow, RejectedRowStatus, UsageImport
 from invoicing.selectors.usage import convertible_currencies, group_root, overlapping_imports
 from invoicing.services.usage_history import write_history
-from invoicing.services.usage_storage import Staging, Stored, sums_as_text
+from invoicing.services.usage_storage import Stored, UsageStore, sums_as_text
 
-READING_SHARE = 600
+READING_SHARE = 950
+ALREADY_IMPORTED = "already_imported"
 WHOLE = 1000
 
 
@@ -132,7 +133,7 @@ def _already_imported(actor: Actor, earlier: UsageImport) -> ImportResult:
     when = f"{earlier.finished_at:%Y-%m-%d}"
     if not has(actor, "invoicing.view_usageimport", earlier):
         raise Conflict(
-            "already_imported",
+            ALREADY_IMPORTED,
             f"This file was imported on {when} for another entity of the group: nothing was added.",
         )
     message = f"This file was already imported as #{earlier.pk} on {when}: nothing was added."
@@ -158,7 +159,9 @@ def usage_import_run(
         except BillingError as refusal:
             failed = _fail(started.pk, refusal)
             report.progress.fail(refusal.message)
-            return ImportResult(failed, message=refusal.message)
+            return ImportResult(
+                failed, already_imported=refusal.code == ALREADY_IMPORTED, message=refusal.message
+            )
         except DatabaseError:
             _fail(started.pk, Conflict("database_error", "The database stopped the import. Start it again."))
             report.progress.fail("The database stopped the import. Start it again.")
@@ -187,7 +190,14 @@ def _start(pk: int) -> UsageImport | None:
 
 
 def _finished_by_others(actor: Actor, pk: int) -> ImportResult:
-    return _already_imported(actor, UsageImport.objects.get(pk=pk))
+    usage_import = UsageImport.objects.get(pk=pk)
+    if usage_import.status == ImportStatus.COMPLETED:
+        return _already_imported(actor, usage_import)
+    return ImportResult(
+        usage_import,
+        already_imported=usage_import.error_code == ALREADY_IMPORTED,
+        message=usage_import.error_message,
+    )
 
 
 def _take_in(pk: int, report: "_Report") -> UsageImport | None:
@@ -202,12 +212,13 @@ def _take_in(pk: int, report: "_Report") -> UsageImport | None:
         earlier = _completed_import(usage_import.root_id, usage_import.file_sha256)
         if earlier is not None:
             raise Conflict(
-                "already_imported",
+                ALREADY_IMPORTED,
                 f"This file was already imported as #{earlier.pk} on {earlier.finished_at:%Y-%m-%d}: "
                 "nothing was added.",
             )
         RejectedRow.objects.filter(usage_import=usage_import)._raw_delete("default")
         stored = _read_and_store(usage_import, report)
+        report.say(WHOLE, stored.read, f"{stored.read:,} rows")
         usage_import.complete()
         usage_import.finished_at = clock.now()
         _note(usage_import, stored)
@@ -236,11 +247,11 @@ def _read_and_store(usage_import: UsageImport, report: "_Report") -> Stored:
         source = FocusSource(file)
         reader = FocusReader(source, convertible=convertible_currencies(currency), into=currency)
         usage_import.columns, usage_import.format_version = reader.header, reader.version
-        staging = Staging(usage_import)
-        staging.fill(reader, lambda rows, _: report.reading(source.bytes_read, rows))
-    if not staging.staged and not staging.rejected:
+        store = UsageStore(usage_import)
+        store.take(reader, lambda rows, _: report.reading(source.bytes_read, rows))
+    if not store.taken and not store.stored.rejected:
         raise FileRefused("no_rows", "The file has a header but no rows. Export it again.")
-    return staging.store(report.storing)
+    return store.finish(report.placing)
 
 
 def _note(usage_import: UsageImport, stored: Stored) -> None:
@@ -280,11 +291,11 @@ class _Report:
 
     def reading(self, bytes_read: int, rows: int) -> None:
         share = min(bytes_read, self.size) * READING_SHARE // self.size if self.size else 0
-        self.say(share, rows, f"Reading: {rows:,} rows")
+        self.say(share, rows, f"{rows:,} rows")
 
-    def storing(self, rows: int, total: int) -> None:
+    def placing(self, rows: int, total: int) -> None:
         share = rows * (WHOLE - READING_SHARE) // total if total else 0
-        self.say(READING_SHARE + share, rows, f"Storing: {rows:,} of {total:,} rows")
+        self.say(READING_SHARE + share, rows, f"Placing equal rows: {rows:,} of {total:,}")
 
 
 # --- again, and back --------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from invoicing.focus.rows import RowParser, StagedRow, keepable
 from invoicing.models import ImportStatus, RejectedRow, RejectedRowStatus, UsageImport, UsageRecord
 from invoicing.selectors.usage import convertible_currencies
 from invoicing.services.usage_history import write_history
-from invoicing.services.usage_storage import Staging, Stored, sums_as_text
+from invoicing.services.usage_storage import Stored, UsageStore, add_to, sums_as_text
 
 WAITS_FOR_OTHERS = frozenset({"no_exchange_rate", "unknown_currency"})
 """Problems that go away without a change of the row: when a rate, or a currency, has come."""
@@ -122,7 +122,7 @@ def rejected_rows_retry(*, actor: Actor, usage_import: UsageImport) -> RetryResu
         advisory_lock(f"usage-group:{usage_import.root_id}")
         locked = _lock_import(usage_import.pk)
         parser = _parser(locked)
-        staging = Staging(locked)
+        store = UsageStore(locked)
         tried = last = 0
         while rows := _next_open(locked, after=last):
             last = rows[-1].line_number
@@ -135,8 +135,8 @@ def rejected_rows_retry(*, actor: Actor, usage_import: UsageImport) -> RetryResu
                 if not surplus and not parser.problems(cells):
                     good.append(parser.parse(cells, row.line_number))
             tried += len(waiting)
-            staging.fill(good, lambda *_: None)
-        stored = staging.store(lambda *_: None)
+            store.take(good, lambda *_: None)
+        stored = store.finish(lambda *_: None)
         _mark_repaired(locked)
         _count(locked, stored)
     return RetryResult(tried=tried, repaired=stored.imported, duplicate=stored.duplicate)
@@ -159,8 +159,8 @@ def _mark_repaired(usage_import: UsageImport) -> None:
         cursor.execute(
             """
             UPDATE usage_rejected_rows AS row SET status = 'repaired', record_id = record.id, updated_at = %s
-            FROM usage_records AS record, usage_staging AS staged
-            WHERE row.usage_import_id = %s AND row.status = 'open' AND staged.line_number = row.line_number
+            FROM usage_records AS record
+            WHERE row.usage_import_id = %s AND row.status = 'open'
                 AND record.usage_import_id = row.usage_import_id AND record.line_number = row.line_number
             RETURNING row.id
             """,
@@ -230,16 +230,16 @@ def _pointer(column: str) -> str:
 
 
 def _store(usage_import: UsageImport, rows: list[StagedRow]) -> Stored:
-    staging = Staging(usage_import)
-    staging.fill(rows, lambda *_: None)
-    return staging.store(lambda *_: None)
+    store = UsageStore(usage_import)
+    store.take(rows, lambda *_: None)
+    return store.finish(lambda *_: None)
 
 
 def _count(usage_import: UsageImport, stored: Stored) -> None:
     """Add what came in to the import's figures; its total stays exact."""
     sums = {currency: Decimal(amount) for currency, amount in usage_import.billed_cost.items()}
     for currency, amount in stored.imported_cost.items():
-        sums[currency] = sums.get(currency, Decimal(0)) + amount
+        add_to(sums, currency, amount)
     usage_import.billed_cost = sums_as_text(sums)
     usage_import.rows_repaired += stored.imported
     usage_import.save()

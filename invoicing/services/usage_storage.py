@@ -1,10 +1,16 @@
 """Parsed rows into usage records, set by set, inside the caller's transaction (USE-02, USE-03).
 
-Rows stream by COPY into a temporary table; one statement per batch then maps them to departments and inserts
-those that the group does not have. Memory here stays flat whatever the number of rows.
+Rows go portion by portion: parsed here, copied into a temporary table, and inserted by one statement that maps
+them to departments. While the database inserts one portion the next is parsed. Memory stays flat.
+
+A row's identity in its group is its content and which of the equal rows of its file it is (docs/adr/0003). At
+first equal rows are numbered within their portion. A row whose number is taken, by an earlier import or by an
+earlier portion, is left over; in the end the leftovers get the numbers that are still missing, and those for
+which none is missing had been brought by earlier imports.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -12,20 +18,20 @@ from typing import Any
 from django.db import connection, transaction
 
 from core.errors import Conflict
-from core.money import plain_amount
+from core.money import EXACT, plain_amount
 from invoicing.focus.reader import RejectedLine
 from invoicing.focus.rows import STAGED_FIELDS, StagedRow
 from invoicing.models import MappingSource, RejectedRow, UsageImport
 
-_ROWS_PER_COPY = 20_000
-_REJECTED_PER_INSERT = 500
+_ROWS_PER_PORTION = 10_000
+_REJECTED_PER_PORTION = 1_000
 _LINES_PER_WRITE = 100
-_ROWS_PER_INSERT = 10_000
 
 _FIELDS = ", ".join(STAGED_FIELDS)
 _STAGED = ", ".join(f"staged.{name}" for name in STAGED_FIELDS)
-_COPY = f"COPY usage_staging ({_FIELDS}) FROM STDIN"
+_COPY = f"COPY usage_portion (occurrence, {_FIELDS}) FROM STDIN"
 
+_DIGEST = STAGED_FIELDS.index("row_hash")
 _FIRST_NUMBER = STAGED_FIELDS.index("effective_cost")
 _FIRST_TEXT = STAGED_FIELDS.index("tags")
 _TABS_BETWEEN_TEXTS = len(STAGED_FIELDS) - _FIRST_TEXT - 1
@@ -56,6 +62,27 @@ def _rows(statement: str, params: Iterable[Any] = ()) -> list[tuple[Any, ...]]:
         return list(cursor.fetchall())
 
 
+def add_to(sums: Sums, currency: str, amount: Decimal) -> None:
+    """Add an exact amount to the sum of its currency."""
+    sums[currency] = EXACT.add(sums.get(currency, Decimal(0)), amount)
+
+
+def sums_as_text(sums: Sums) -> dict[str, str]:
+    """Return exact sums as UsageImport keeps them."""
+    return {currency: plain_amount(amount, currency) for currency, amount in sorted(sums.items())}
+
+
+def copy_line(row: StagedRow, occurrence: int) -> str:
+    """Return the row as one line of COPY's text format. Only texts can hold what needs to be escaped."""
+    numbers = [number or "\\N" for number in row[_FIRST_NUMBER:_FIRST_TEXT]]
+    texts = row[_FIRST_TEXT:]
+    rest = "\t".join(texts)
+    if "\\" in rest or "\n" in rest or "\r" in rest or rest.count("\t") != _TABS_BETWEEN_TEXTS:
+        rest = "\t".join([text.translate(_ESCAPES) for text in texts])
+    line_number, digest, *first = row[:_FIRST_NUMBER]
+    return f"{occurrence}\t{line_number}\t\\{digest}\t" + "\t".join([*first, *numbers, rest]) + "\n"
+
+
 @dataclass(slots=True)
 class Stored:
     """What became of the rows that were read. Sums are exact, per currency."""
@@ -74,65 +101,94 @@ class Stored:
         return self.imported + self.duplicate + self.rejected
 
 
-def copy_line(row: StagedRow) -> str:
-    """Return the row as one line of COPY's text format. Only texts can hold what needs to be escaped."""
-    numbers = [number or "\\N" for number in row[_FIRST_NUMBER:_FIRST_TEXT]]
-    texts = row[_FIRST_TEXT:]
-    rest = "\t".join(texts)
-    if "\\" in rest or "\n" in rest or "\r" in rest or rest.count("\t") != _TABS_BETWEEN_TEXTS:
-        rest = "\t".join([text.translate(_ESCAPES) for text in texts])
-    number, digest, *first = row[:_FIRST_NUMBER]
-    return f"{number}\t\\{digest}\t" + "\t".join([*first, *numbers, rest]) + "\n"
+@dataclass(slots=True)
+class _Portion:
+    """Some rows, ready to be copied."""
+
+    lines: list[str] = field(default_factory=list)
+    rejected: list[RejectedLine] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.lines or self.rejected)
 
 
-def sums_as_text(sums: Sums) -> dict[str, str]:
-    """Return exact sums as UsageImport keeps them."""
-    return {currency: plain_amount(amount, currency) for currency, amount in sorted(sums.items())}
+def _portions(rows: Iterable[StagedRow | RejectedLine]) -> Iterator[_Portion]:
+    """Parse rows and cut them into portions, equal rows of a portion numbered 1, 2, 3 …"""
+    portion = _Portion()
+    seen: dict[str, int] = {}
+    for row in rows:
+        if isinstance(row, RejectedLine):
+            portion.rejected.append(row)
+        else:
+            digest = row[_DIGEST]
+            occurrence = seen[digest] = seen.get(digest, 0) + 1
+            portion.lines.append(copy_line(row, occurrence))
+        if len(portion.lines) == _ROWS_PER_PORTION or len(portion.rejected) == _REJECTED_PER_PORTION:
+            yield portion
+            portion = _Portion()
+            seen.clear()
+    if portion:
+        yield portion
 
 
-class Staging:
-    """The temporary table of one import. Use it inside a transaction; it goes with it."""
+class UsageStore:
+    """Takes the rows of one import in. Use it inside a transaction; its temporary tables go with it."""
 
     def __init__(self, usage_import: UsageImport) -> None:
         if not connection.in_atomic_block:
-            raise transaction.TransactionManagementError("Staging needs a transaction to end it.")
+            raise transaction.TransactionManagementError(
+                "Storing rows needs a transaction around all of them."
+            )
         self.usage_import = usage_import
-        self.staged = 0
-        self.rejected = 0
-        _execute("DROP TABLE IF EXISTS pg_temp.usage_staging, pg_temp.usage_repeats, pg_temp.usage_rules")
+        self.stored = Stored()
+        self.taken = 0
+        self.taken_cost: Sums = {}
+        self._left = 0
         _execute(
-            f"CREATE TEMPORARY TABLE usage_staging ON COMMIT DROP AS SELECT {_FIELDS} FROM usage_records WITH NO DATA"
+            "DROP TABLE IF EXISTS pg_temp.usage_portion, pg_temp.usage_left, pg_temp.usage_rules, "
+            "pg_temp.usage_wanted, pg_temp.usage_placed"
         )
+        for table in ("usage_portion", "usage_left"):
+            _execute(
+                f"CREATE TEMPORARY TABLE {table} ON COMMIT DROP AS "
+                f"SELECT occurrence, {_FIELDS} FROM usage_records WITH NO DATA"
+            )
+        self._mapping = MappingJoin.of_entity(usage_import.entity_id)
 
-    # --- in ----------------------------------------------------------------------------------------------
+    # --- portion by portion ------------------------------------------------------------------------------
 
-    def fill(self, rows: Iterable[StagedRow | RejectedLine], on_rows: RowHook) -> None:
-        """Take in everything that `rows` yields; what is rejected is kept for repair."""
-        source = iter(rows)
-        while self._copy_some(source):
-            on_rows(self.staged + self.rejected, 0)
+    def take(self, rows: Iterable[StagedRow | RejectedLine], on_rows: RowHook) -> None:
+        """Take in everything that `rows` yields; what is rejected is kept for repair.
 
-    def _copy_some(self, source: Iterator[StagedRow | RejectedLine]) -> bool:
-        """Copy one portion; say whether there may be more. No other statement can run during a COPY."""
-        rejected: list[RejectedLine] = []
-        lines: list[str] = []
-        copied = 0
+        The insertion of a portion runs in a thread that alone uses the connection then; parsing, which is all
+        that `rows` may do, goes on meanwhile.
+        """
+        with ThreadPoolExecutor(max_workers=1, thread_name_prefix="usage-insert") as worker:
+            inserting: Future[_Inserted] | None = None
+            try:
+                for portion in _portions(rows):
+                    self._add(inserting)
+                    inserting = None
+                    self._copy(portion)
+                    self._keep_rejected(portion.rejected)
+                    on_rows(self.taken + self.stored.rejected, 0)
+                    if portion.lines:
+                        inserting = worker.submit(self._insertion(len(portion.lines)))
+            finally:
+                # Whatever happens, the connection must be free before it is used again, be it to roll back.
+                if inserting is not None:
+                    inserting.exception()
+            self._add(inserting)
+        on_rows(self.taken + self.stored.rejected, 0)
+
+    def _copy(self, portion: _Portion) -> None:
+        _execute("TRUNCATE usage_portion")
         with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-            for row in source:
-                if isinstance(row, RejectedLine):
-                    rejected.append(row)
-                else:
-                    lines.append(copy_line(row))
-                    copied += 1
-                    if len(lines) == _LINES_PER_WRITE:
-                        copy.write("".join(lines))
-                        lines.clear()
-                if copied == _ROWS_PER_COPY or len(rejected) == _REJECTED_PER_INSERT:
-                    break
-            copy.write("".join(lines))
-        self.staged += copied
-        self._keep_rejected(rejected)
-        return bool(copied or rejected)
+            for first in range(0, len(portion.lines), _LINES_PER_WRITE):
+                copy.write("".join(portion.lines[first : first + _LINES_PER_WRITE]))
+        self.taken += len(portion.lines)
+        for currency, cost in _rows("SELECT currency, sum(billed_cost) FROM usage_portion GROUP BY currency"):
+            add_to(self.taken_cost, currency, cost)
 
     def _keep_rejected(self, lines: list[RejectedLine]) -> None:
         # These rows are their own first history: they say what the file had.
@@ -146,137 +202,177 @@ class Staging:
             )
             for line in lines
         )
-        self.rejected += len(lines)
+        self.stored.rejected += len(lines)
 
-    # --- over --------------------------------------------------------------------------------------------
+    def _insertion(self, rows: int) -> "Callable[[], _Inserted]":
+        """Return the insertion of what lies in usage_portion, for the thread: it uses psycopg alone."""
+        insert, insert_params = self._insert_from("usage_portion AS staged", "staged.occurrence")
+        root_id, import_id = self.usage_import.root_id, self.usage_import.pk
+        assert connection.connection is not None
+        session = connection.connection
 
-    def store(self, on_rows: RowHook) -> Stored:
-        """Insert what the group does not have yet, and prove that nothing was lost on the way.
+        def run() -> _Inserted:
+            with session.cursor() as cursor:
+                cursor.execute(insert, insert_params)
+                added = list(cursor.fetchall())
+                left = rows - sum(number for _, number, _, _ in added)
+                if left:
+                    cursor.execute(_KEEP_LEFT, [root_id, import_id])
+                # Foreign keys are checked now, portion by portion, rather than all of them at the commit.
+                cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                cursor.execute("SET CONSTRAINTS ALL DEFERRED")
+            return _Inserted(added, left)
 
-        Raises Conflict `import_sums_differ` if the sums of the rows read and of the records differ.
-        """
-        _execute("CREATE INDEX ON usage_staging (line_number)")
-        _execute("ANALYZE usage_staging (line_number, row_hash)")
-        repeated = self._number_repeats()
-        imported = self._insert(on_rows)
-        stored = Stored(imported=imported, repeated=repeated, rejected=self.rejected)
-        self._find_duplicates(stored)
-        self._prove_sums(stored)
-        return stored
+        return run
 
-    def _number_repeats(self) -> int:
-        """Number equal rows of the file 1, 2, 3 …; rows of the same import that are in already come before."""
-        _execute(
-            """
-            CREATE TEMPORARY TABLE usage_repeats ON COMMIT DROP AS
-            SELECT numbered.line_number, numbered.occurrence
-            FROM (
-                SELECT line_number,
-                    row_number() OVER (PARTITION BY row_hash ORDER BY line_number)
-                    + coalesce(earlier.number, 0) AS occurrence
-                FROM usage_staging
-                LEFT JOIN (
-                    SELECT row_hash, count(*) AS number FROM usage_records
-                    WHERE usage_import_id = %s AND row_hash IN (SELECT row_hash FROM usage_staging)
-                    GROUP BY row_hash
-                ) AS earlier USING (row_hash)
-            ) AS numbered
-            WHERE numbered.occurrence > 1
-            """,
-            [self.usage_import.pk],
-        )
-        _execute("ALTER TABLE usage_repeats ADD PRIMARY KEY (line_number)")
-        _execute("ANALYZE usage_repeats")
-        return int(_rows("SELECT count(*) FROM usage_repeats")[0][0])
-
-    def _insert(self, on_rows: RowHook) -> int:
-        mapping = MappingJoin.of_entity(self.usage_import.entity_id)
-        imported = done = 0
-        for first, last in self._batches():
-            imported += _execute(
-                f"""
+    def _insert_from(self, source: str, occurrence: str, where: str = "") -> tuple[str, list[Any]]:
+        """Return the statement that maps and inserts rows; it answers what it inserted, per currency."""
+        usage_import = self.usage_import
+        return (
+            f"""
+            WITH added AS (
                 INSERT INTO usage_records (
                     usage_import_id, root_id, entity_id, department_id, mapping_rule_id, occurrence, {_FIELDS}
                 )
                 SELECT %s, %s, coalesce(rule.entity_id, %s), rule.department_id, rule.rule_id,
-                    coalesce(usage_repeats.occurrence, 1), {_STAGED}
-                FROM usage_staging AS staged
-                LEFT JOIN usage_repeats USING (line_number)
-                {mapping.joins}
-                WHERE staged.line_number BETWEEN %s AND %s
-                ORDER BY staged.line_number
+                    {occurrence}, {_STAGED}
+                FROM {source}
+                {self._mapping.joins}
+                {where}
                 ON CONFLICT (root_id, row_hash, occurrence) DO NOTHING
-                """,
-                [
-                    self.usage_import.pk, self.usage_import.root_id, self.usage_import.entity_id,
-                    *mapping.params, first, last,
-                ],
-            )  # fmt: skip
-            # Foreign keys are checked now, batch by batch, rather than all of them at the commit.
-            connection.check_constraints()
-            done = min(done + _ROWS_PER_INSERT, self.staged)
-            on_rows(done, self.staged)
-        return imported
-
-    def _batches(self) -> list[tuple[int, int]]:
-        """First and last line of each portion of rows."""
-        return [
-            (first, last)
-            for first, last in _rows(
-                """
-                SELECT min(line_number), max(line_number)
-                FROM (SELECT line_number, (row_number() OVER (ORDER BY line_number) - 1) / %s AS batch
-                      FROM usage_staging) AS numbered
-                GROUP BY batch ORDER BY batch
-                """,
-                [_ROWS_PER_INSERT],
+                RETURNING currency, billed_cost, occurrence
             )
-        ]
+            SELECT currency, count(*), sum(billed_cost), count(*) FILTER (WHERE occurrence > 1)
+            FROM added GROUP BY currency
+            """,
+            [usage_import.pk, usage_import.root_id, usage_import.entity_id, *self._mapping.params],
+        )
 
-    def _find_duplicates(self, stored: Stored) -> None:
-        """Find the earlier imports that had brought the rows which were not inserted."""
-        if stored.imported == self.staged:
+    def _add(self, inserting: "Future[_Inserted] | None") -> None:
+        if inserting is None:
             return
-        for import_id, currency, number, cost in _rows(
+        with connection.wrap_database_errors:
+            inserted = inserting.result()
+        self._left += inserted.left
+        self._count(inserted.added)
+
+    def _count(self, added: Iterable[tuple[str, int, Decimal, int]]) -> None:
+        for currency, number, cost, repeated in added:
+            self.stored.imported += number
+            self.stored.repeated += repeated
+            add_to(self.stored.imported_cost, currency, cost)
+
+    # --- what was left over ------------------------------------------------------------------------------
+
+    def finish(self, on_rows: RowHook) -> Stored:
+        """Place what was left over, and prove that nothing was lost on the way.
+
+        Raises Conflict `import_sums_differ` if the sums of the rows read and of the records differ.
+        """
+        if self._left:
+            self._place_left(on_rows)
+            self._find_duplicates()
+        self._prove_sums()
+        return self.stored
+
+    def _place_left(self, on_rows: RowHook) -> None:
+        usage_import = self.usage_import
+        _execute("ANALYZE usage_left (line_number, row_hash)")
+        _execute(_WANTED, [usage_import.root_id, usage_import.pk])
+        _execute("ANALYZE usage_wanted")
+        _execute(_PLACED, [usage_import.root_id])
+        _execute("CREATE INDEX ON usage_placed (place)")
+        _execute("CREATE INDEX ON usage_left (line_number)")
+        _execute("ANALYZE usage_placed")
+        total = int(_rows("SELECT count(*) FROM usage_placed")[0][0])
+        insert, params = self._insert_from(
+            "usage_placed JOIN usage_left AS staged USING (line_number)",
+            "usage_placed.occurrence",
+            "WHERE usage_placed.place > %s AND usage_placed.place <= %s",
+        )
+        for first in range(0, total, _ROWS_PER_PORTION):
+            self._count(_rows(insert, [*params, first, first + _ROWS_PER_PORTION]))
+            connection.check_constraints()
+            on_rows(min(first + _ROWS_PER_PORTION, total), total)
+
+    def _find_duplicates(self) -> None:
+        """Find the earlier imports that had brought the rows for which no number was missing."""
+        stored = self.stored
+        for import_id, currency, number, cost, repeated in _rows(
             """
-            SELECT earlier.usage_import_id, staged.currency, count(*), sum(staged.billed_cost)
-            FROM usage_staging AS staged
-            LEFT JOIN usage_repeats USING (line_number)
-            JOIN usage_records AS earlier ON earlier.root_id = %s AND earlier.row_hash = staged.row_hash
-                AND earlier.occurrence = coalesce(usage_repeats.occurrence, 1)
-            WHERE earlier.usage_import_id <> %s
-            GROUP BY earlier.usage_import_id, staged.currency
+            SELECT earlier.usage_import_id, earlier.currency, count(*), sum(earlier.billed_cost),
+                count(*) FILTER (WHERE earlier.occurrence > 1)
+            FROM usage_wanted
+            JOIN usage_records AS earlier ON earlier.root_id = %s AND earlier.row_hash = usage_wanted.row_hash
+                AND earlier.occurrence <= usage_wanted.total AND earlier.usage_import_id <> %s
+            GROUP BY earlier.usage_import_id, earlier.currency
             """,
             [self.usage_import.root_id, self.usage_import.pk],
         ):
             stored.duplicate += number
-            stored.duplicate_cost[currency] = stored.duplicate_cost.get(currency, Decimal(0)) + cost
+            stored.repeated += repeated
+            add_to(stored.duplicate_cost, currency, cost)
             stored.overlaps[str(import_id)] = stored.overlaps.get(str(import_id), 0) + number
 
-    def _prove_sums(self, stored: Stored) -> None:
+    def _prove_sums(self) -> None:
         """USE-03: what was read = what is in + what was in already, in rows and in money, to the last digit."""
-        lines_in = (
-            "FROM usage_records AS record JOIN usage_staging AS staged USING (line_number) "
-            "WHERE record.usage_import_id = %s AND record.row_hash = staged.row_hash"
-        )
-        stored.imported_cost = dict(
-            _rows(
-                f"SELECT record.currency, sum(record.billed_cost) {lines_in} GROUP BY record.currency",
-                [self.usage_import.pk],
-            )
-        )
-        read = dict(_rows("SELECT currency, sum(billed_cost) FROM usage_staging GROUP BY currency"))
-        kept = {
-            currency: stored.imported_cost.get(currency, Decimal(0))
-            + stored.duplicate_cost.get(currency, Decimal(0))
-            for currency in {*stored.imported_cost, *stored.duplicate_cost}
-        }
-        if read != kept or stored.imported + stored.duplicate != self.staged:
+        stored = self.stored
+        kept = dict(stored.imported_cost)
+        for currency, cost in stored.duplicate_cost.items():
+            add_to(kept, currency, cost)
+        if self.taken_cost != kept or stored.imported + stored.duplicate != self.taken:
             raise Conflict(
                 "import_sums_differ",
-                f"{self.staged:,} rows were read and {stored.imported + stored.duplicate:,} would be in; the sums "
-                f"are {sums_as_text(read)} and {sums_as_text(kept)}. Nothing was taken in; start the import again.",
+                f"{self.taken:,} rows were read and {stored.imported + stored.duplicate:,} would be in; the sums "
+                f"are {sums_as_text(self.taken_cost)} and {sums_as_text(kept)}. Nothing was taken in; start the "
+                "import again.",
             )
+
+
+@dataclass(frozen=True, slots=True)
+class _Inserted:
+    """What one portion brought, per currency, and how many of its rows were left over."""
+
+    added: list[tuple[str, int, Decimal, int]]
+    left: int
+
+
+_KEEP_LEFT = """
+INSERT INTO usage_left SELECT portion.* FROM usage_portion AS portion
+WHERE NOT EXISTS (
+    SELECT 1 FROM usage_records AS record
+    WHERE record.root_id = %s AND record.row_hash = portion.row_hash
+        AND record.usage_import_id = %s AND record.line_number = portion.line_number
+)
+"""
+
+# How many equal rows the file has of each content that is left over: those that are in and those left.
+_WANTED = """
+CREATE TEMPORARY TABLE usage_wanted ON COMMIT DROP AS
+SELECT row_hash, number + (
+    SELECT count(*) FROM usage_records AS record
+    WHERE record.root_id = %s AND record.row_hash = counted.row_hash AND record.usage_import_id = %s
+) AS total
+FROM (SELECT row_hash, count(*) AS number FROM usage_left GROUP BY row_hash) AS counted
+"""
+
+# Which left row gets which of the numbers 1 … total that nobody has.
+_PLACED = """
+CREATE TEMPORARY TABLE usage_placed ON COMMIT DROP AS
+SELECT line_number, occurrence, row_number() OVER (ORDER BY line_number) AS place
+FROM (
+    SELECT row_hash, line_number, row_number() OVER (PARTITION BY row_hash ORDER BY line_number) AS turn
+    FROM usage_left
+) AS waiting
+JOIN (
+    SELECT row_hash, number AS occurrence, row_number() OVER (PARTITION BY row_hash ORDER BY number) AS turn
+    FROM usage_wanted, generate_series(1, usage_wanted.total) AS number
+    WHERE NOT EXISTS (
+        SELECT 1 FROM usage_records AS record
+        WHERE record.root_id = %s AND record.row_hash = usage_wanted.row_hash AND record.occurrence = number
+    )
+) AS missing USING (row_hash, turn)
+"""
 
 
 @dataclass(frozen=True, slots=True)

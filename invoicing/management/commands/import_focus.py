@@ -53,11 +53,11 @@ class Command(BaseCommand):
 
     def _tell(self, result: ImportResult, seconds: float) -> None:
         usage_import = result.usage_import
-        if usage_import.status == ImportStatus.FAILED:
-            raise CommandError(f"Nothing was imported. {usage_import.error_message}")
         if result.already_imported:
             self.stdout.write(result.message)
             return
+        if usage_import.status != ImportStatus.COMPLETED:
+            raise CommandError(f"Nothing was imported. {result.message}")
         self._tell_rows(usage_import, seconds)
         self._tell_sums(usage_import)
         self._tell_rejected(usage_import)

@@ -4,6 +4,7 @@ import io
 import os
 import signal
 import time
+from datetime import date
 from decimal import Decimal
 
 import pytest
@@ -12,6 +13,7 @@ from django.core.management.base import CommandError
 from django.db import connection
 
 from core import progress
+from core.models import ExchangeRate
 from entities.models import Department
 from invoicing.models import ImportStatus, RejectedRow, UsageImport, UsageMappingRule, UsageRecord
 from invoicing.services.usage_imports import progress_key, usage_import_is_running, usage_import_register
@@ -148,6 +150,9 @@ def test_remap_previews_and_moves(group, file):
 @pytest.fixture
 def real_group(transactional_db) -> Group:
     """The group, committed: other processes see it."""
+    ExchangeRate.objects.create(
+        date=date(2024, 9, 2), base="EUR", quote="USD", rate=Decimal("1.1"), source="Treasury"
+    )
     return build_group()
 
 

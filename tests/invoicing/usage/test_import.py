@@ -1,5 +1,6 @@
 """Taking files in: once, whole or not at all, to the last digit (USE-01 to USE-04)."""
 
+import gzip
 import io
 from decimal import Decimal
 
@@ -202,11 +203,11 @@ def test_use_02_a_refused_file_leaves_a_failed_import_and_nothing_else(take_in, 
 
 
 def test_use_02_the_database_refusing_marks_the_import_failed_and_leaves_nothing(take_in, monkeypatch):
-    def refuse(self, stored):
+    def refuse(self):
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1 / 0")
 
-    monkeypatch.setattr(usage_storage.Staging, "_prove_sums", refuse)
+    monkeypatch.setattr(usage_storage.UsageStore, "_prove_sums", refuse)
     with pytest.raises(DatabaseError):
         take_in(focus_csv(numbered(3)))
     failed = UsageImport.objects.get()
@@ -215,20 +216,49 @@ def test_use_02_the_database_refusing_marks_the_import_failed_and_leaves_nothing
 
 
 def test_use_02_sums_that_differ_stop_the_import(take_in, monkeypatch):
-    def lose_one(self, stored):
-        with connection.cursor() as cursor:
-            cursor.execute("DELETE FROM usage_records WHERE line_number = 3")
-        return prove(self, stored)
-
-    prove = usage_storage.Staging._prove_sums
-    monkeypatch.setattr(usage_storage.Staging, "_prove_sums", lose_one)
-    failed = take_in(focus_csv(numbered(3))).usage_import
+    take_in(focus_csv(numbered(3)))
+    # As if rows that were not inserted had got lost, rather than been in already.
+    monkeypatch.setattr(usage_storage.UsageStore, "_find_duplicates", lambda self: None)
+    failed = take_in(focus_csv(numbered(4))).usage_import
     assert (failed.status, failed.error_code) == (ImportStatus.FAILED, "import_sums_differ")
+    assert UsageRecord.objects.count() == 3
+
+
+@pytest.fixture
+def small_portions(monkeypatch):
+    """Portions of three rows, so that equal rows and rejected ones fall into different portions."""
+    monkeypatch.setattr(usage_storage, "_ROWS_PER_PORTION", 3)
+    monkeypatch.setattr(usage_storage, "_REJECTED_PER_PORTION", 2)
+
+
+def test_use_02_equal_rows_far_apart_are_charges_of_their_own(take_in, small_portions):
+    rows = [row(), *numbered(4), row(), row(BilledCost="NaN"), row(), *numbered(2), row(Tags="x"), row()]
+    done = take_in(focus_csv(rows)).usage_import
+    assert (done.rows_read, done.rows_imported, done.rows_rejected, done.rows_repeated) == (12, 10, 2, 5)
+    assert sorted(UsageRecord.objects.filter(resource_name="vm-1").values_list("occurrence", flat=True)) == [
+        1, 1, 2, 2, 3, 4,
+    ]  # fmt: skip
+    assert done.billed_cost == {"USD": "6.06"}
+    later = take_in(focus_csv([row() for _ in range(7)] + numbered(5))).usage_import
+    assert (later.rows_imported, later.rows_duplicate, later.rows_repeated) == (4, 8, 6)
+    assert later.overlaps == {str(done.pk): 8}
+    assert (later.billed_cost, later.duplicate_cost) == ({"USD": "4.51"}, {"USD": "6.04"})
+
+
+def test_use_02_a_file_of_equal_rows_only(take_in, small_portions):
+    done = take_in(focus_csv([row() for _ in range(20)])).usage_import
+    assert (done.rows_imported, done.rows_repeated, done.billed_cost) == (20, 19, {"USD": "30.00"})
+    assert sorted(UsageRecord.objects.values_list("occurrence", flat=True)) == list(range(1, 21))
+
+
+def test_use_02_a_file_that_breaks_after_rows_were_stored_leaves_nothing(take_in, small_portions):
+    failed = take_in(gzip.compress(focus_csv(numbered(5000)))[:-500]).usage_import
+    assert (failed.status, failed.error_code) == (ImportStatus.FAILED, "truncated_gzip")
     assert UsageRecord.objects.count() == 0
 
 
 def test_use_02_a_failed_import_is_started_again_from_the_kept_file(take_in, group, monkeypatch):
-    monkeypatch.setattr(usage_storage.Staging, "_prove_sums", lambda self, stored: _stop())
+    monkeypatch.setattr(usage_storage.UsageStore, "_prove_sums", lambda self: _stop())
     failed = take_in(focus_csv(numbered(3))).usage_import
     assert failed.status == ImportStatus.FAILED
     monkeypatch.undo()
