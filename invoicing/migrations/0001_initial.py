@@ -450,9 +450,9 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('released_at', models.DateTimeField(null=True)),
-                ('cost_allocation', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='billed_items', to='entities.costallocation')),
+                ('cost_allocation', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='billed_items', to='entities.costallocation')),
                 ('invoice_line', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='billed_items', to='invoicing.invoiceline')),
-                ('usage_record', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='billed_items', to='invoicing.usagerecord')),
+                ('usage_record', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='billed_items', to='invoicing.usagerecord')),
             ],
             options={
                 'db_table': 'billed_items',

@@ -278,19 +278,12 @@ class BilledItem(models.Model):
     """
 
     invoice_line = models.ForeignKey(InvoiceLine, on_delete=models.CASCADE, related_name="billed_items")
+    # Indexed besides the partial constraints below: what a void document billed is looked up too.
     usage_record = models.ForeignKey(
-        "invoicing.UsageRecord",
-        on_delete=models.PROTECT,
-        null=True,
-        related_name="billed_items",
-        db_index=False,
+        "invoicing.UsageRecord", on_delete=models.PROTECT, null=True, related_name="billed_items"
     )
     cost_allocation = models.ForeignKey(
-        "entities.CostAllocation",
-        on_delete=models.PROTECT,
-        null=True,
-        related_name="billed_items",
-        db_index=False,
+        "entities.CostAllocation", on_delete=models.PROTECT, null=True, related_name="billed_items"
     )
     released_at = models.DateTimeField(null=True)
 
