@@ -13,6 +13,7 @@ from billing_project.settings.unfold import *  # noqa: F403
 INSTALLED_APPS = [
     "core",
     "entities",
+    "budgets",
     "invoicing",
     # The theme and what it re-dresses stand before the admin; simple_history and import_export after it.
     "unfold.apps.BasicAppConfig",
