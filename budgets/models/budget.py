@@ -8,8 +8,8 @@ from django.contrib.postgres.constraints import ExclusionConstraint
 from django.contrib.postgres.fields import ArrayField, RangeOperators
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
-from django.db.models import F, Func, Q
-from django.db.models.expressions import RawSQL
+from django.db.models import F, Func, Q, Value
+from django.db.models.functions import Coalesce, Lower, NullIf
 from django_fsm import FSMField, transition
 
 from budgets.querysets import BudgetQuerySet
@@ -56,6 +56,23 @@ class RolloverPolicy(models.TextChoices):
     COMMITMENTS = "commitments", "Open commitments with their money"
     COMMITMENTS_UNFUNDED = "commitments_unfunded", "Open commitments without money"
     UNSPENT = "unspent", "Open commitments and a share of what is unspent"
+
+
+# What a budget pays for is its category, or else its name; as a number, see _same.
+_PURPOSE = (
+    Func(
+        Lower(Coalesce(NullIf(F("category"), Value("")), F("name"))),
+        Value(0),
+        function="hashtextextended",
+        output_field=models.BigIntegerField(),
+    )
+    / 2
+)
+
+
+def _same(number: models.Expression | F) -> Func:
+    """Equality inside a GiST index, as the range [n, n]: without the contrib extension btree_gist."""
+    return Func(number, number, Value("[]", output_field=models.CharField()), function="int8range")
 
 
 class Budget(VersionedModel, TimestampedModel):
@@ -233,30 +250,13 @@ class Budget(VersionedModel, TimestampedModel):
                 ),
                 name="budget_within_overspend_limit",
             ),
-            # BUD-19: one budget per dimension and day. What it pays for is its category or else its name. Text and
-            # ids are compared as ranges, as equality in GiST would need the contrib extension btree_gist.
+            # BUD-19
             ExclusionConstraint(
                 name="budget_no_overlap",
                 expressions=[
-                    (
-                        RawSQL("int8range(entity_id, entity_id, '[]')", ()),
-                        RangeOperators.OVERLAPS,
-                    ),
-                    (
-                        RawSQL(
-                            "int8range(coalesce(department_id, 0), coalesce(department_id, 0), '[]')",
-                            (),
-                        ),
-                        RangeOperators.OVERLAPS,
-                    ),
-                    (
-                        RawSQL(
-                            "int8range(hashtextextended(lower(coalesce(nullif(category, ''), name)), 0) >> 1,"
-                            " hashtextextended(lower(coalesce(nullif(category, ''), name)), 0) >> 1, '[]')",
-                            (),
-                        ),
-                        RangeOperators.OVERLAPS,
-                    ),
+                    (_same(F("entity_id")), RangeOperators.OVERLAPS),
+                    (_same(Coalesce(F("department_id"), Value(0))), RangeOperators.OVERLAPS),
+                    (_same(_PURPOSE), RangeOperators.OVERLAPS),
                     (
                         Func(
                             F("period_start"),
