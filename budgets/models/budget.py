@@ -177,6 +177,11 @@ class Budget(VersionedModel, TimestampedModel):
         help_text="Who answers for it; empty: the manager of the department.",
     )
 
+    planned_amount = MoneyField(
+        default=0,
+        validators=[MinValueValidator(0)],
+        help_text="The allocation of a draft; opening the budget books it.",
+    )
     # Counters: only services/ledger.py moves them, together with the entries that they are sums of.
     allocated_amount = MoneyField(default=0, editable=False)
     spent_amount = MoneyField(default=0, editable=False)
