@@ -158,9 +158,20 @@ def install(name: str) -> None:
     reporter = threading.Thread(target=progress.report, daemon=True)
     reporter.start()
     started = time.monotonic()
-    command = [PYTHON, "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off"]
+    command = [
+        PYTHON,
+        "-m",
+        "pip",
+        "install",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--progress-bar",
+        "off",
+    ]
     command += ["--require-hashes", "--only-binary", ":all:", "-r", str(CHECKOUT / name)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as pip:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as pip:
         assert pip.stdout is not None
         for line in pip.stdout:
             progress.read(line)
@@ -230,7 +241,14 @@ def install_system_packages() -> None:
         allowed = shutil.which("brew") is not None
     else:
         advice = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
-        options = ["-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=15", "-o", "DPkg::Lock::Timeout=120"]
+        options = [
+            "-o",
+            "Acquire::Retries=1",
+            "-o",
+            "Acquire::http::Timeout=15",
+            "-o",
+            "DPkg::Lock::Timeout=120",
+        ]
         commands = [["apt-get", *options, "update"], ["apt-get", *options, *advice[1:]]]
         allowed = shutil.which("apt-get") is not None
         if allowed and os.geteuid() != 0:

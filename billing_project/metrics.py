@@ -16,7 +16,8 @@ def metrics(request: HttpRequest) -> HttpResponse:
     """Return the metrics in Prometheus' text format, or 403."""
     if not _may_measure(request):
         return HttpResponseForbidden(
-            "Metrics need the bearer token METRICS_TOKEN, or a caller on this machine.\n", content_type="text/plain"
+            "Metrics need the bearer token METRICS_TOKEN, or a caller on this machine.\n",
+            content_type="text/plain",
         )
     answer: HttpResponse = ExportToDjangoView(request)
     return answer

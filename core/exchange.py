@@ -208,7 +208,7 @@ def exchange_rates_import_csv(*, actor: User, lines: Iterable[str], source: str 
                     _line_problem(
                         number,
                         "rate_differs",
-                        f"{row} is stored as {stored[key]}. Correct it in the back-office, or import under another source.",
+                        f"{row} is stored as {stored[key]}. Import another rate under another source.",
                     )
                 )
         if problems:

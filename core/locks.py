@@ -1,4 +1,4 @@
-"""Advisory locks of PostgreSQL for what has no row to lock. They end with the transaction (or savepoint rolled back)."""
+"""Advisory locks of PostgreSQL for what has no row to lock. They end with the transaction."""
 
 import hashlib
 

@@ -6,6 +6,7 @@ context (shares, rates, sums of sub-cent costs) is done with integers and fracti
 
 import re
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal
 from fractions import Fraction
@@ -14,7 +15,7 @@ from math import floor
 from typing import Any
 
 from babel.core import Locale, get_global
-from babel.numbers import get_currency_precision
+from babel.numbers import NumberPattern, get_currency_precision, get_currency_symbol
 from django.core.exceptions import ValidationError
 from django.db import models
 
@@ -171,10 +172,7 @@ def parse_amount(value: str | int | Decimal, *, decimals: int = MAX_DECIMALS) ->
     """
     if isinstance(value, bool) or not isinstance(value, (str, int, Decimal)):
         raise Invalid("invalid_amount", f'{value!r} is no amount. Give it as text, such as "15000.00".')
-    if isinstance(value, str):
-        amount = _parse_text(value.strip())
-    else:
-        amount = Decimal(value)
+    amount = _parse_text(value.strip()) if isinstance(value, str) else Decimal(value)
     _finite(amount)
     if abs(amount) >= AMOUNT_LIMIT:
         raise Invalid(
@@ -273,15 +271,21 @@ def plain_amount(amount: Decimal, currency: str) -> str:
 
 def format_money(amount: Decimal, currency: str, locale: str = "en") -> str:
     """Return the rounded amount as people of that locale write it: "$1,234.50", "1.234,50 €", "¥1,235"."""
-    pattern = Locale.parse(locale.replace("-", "_")).currency_formats["standard"]
-    digits = minor_units(currency)
-    return pattern.apply(
-        round_money(amount, currency),
-        locale.replace("-", "_"),
-        currency=currency,
-        currency_digits=False,
-        force_frac=(digits, digits),
+    name = locale.replace("-", "_")
+    return _currency_pattern(currency, name).apply(
+        round_money(amount, currency), name, currency=currency, currency_digits=False
     )
+
+
+@cache
+def _currency_pattern(currency: str, locale: str) -> NumberPattern:
+    """The locale's pattern with the currency's ISO 4217 decimals, and a space after a symbol made of letters."""
+    pattern = copy(Locale.parse(locale).currency_formats["standard"])
+    digits = minor_units(currency)
+    pattern.frac_prec = (digits, digits)
+    if get_currency_symbol(currency, locale)[-1].isalpha():
+        pattern.prefix = tuple(f"{text}\xa0" if text.endswith("¤") else text for text in pattern.prefix)
+    return pattern
 
 
 class MoneyField(models.DecimalField):

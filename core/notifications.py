@@ -15,6 +15,7 @@ from django.utils.html import format_html, linebreaks
 from django.utils.safestring import SafeString
 
 from core import clock
+from core.access import get_visible
 from core.models import Notification, OutboxEvent, User
 from core.outbox import publish
 
@@ -43,11 +44,11 @@ def notify(
 
 
 def notification_mark_read(*, actor: User, notification: Notification) -> Notification:
-    """Mark one's own notification as read; a second time changes nothing."""
-    Notification.objects.filter(pk=notification.pk, user=actor, read_at__isnull=True).update(
-        read_at=clock.now()
-    )
-    return Notification.objects.get(pk=notification.pk)
+    """Mark one's own notification as read; a second time changes nothing. Others' do not exist (404)."""
+    own: Notification = get_visible(Notification.objects, actor, notification.pk, name="notification")
+    Notification.objects.filter(pk=own.pk, read_at__isnull=True).update(read_at=clock.now())
+    own.refresh_from_db()
+    return own
 
 
 def send_notification_mail(event: OutboxEvent) -> None:

@@ -77,13 +77,12 @@ def publish(topic: str, payload: Mapping[str, Any], key: str = "") -> OutboxEven
 
 
 def _wake_after_commit() -> None:
-    """Register one wake-up per transaction, however many events it publishes."""
-    open_savepoints = set(connection.savepoint_ids)
-    for savepoints, function, _robust in connection.run_on_commit:
-        # A wake-up of a savepoint that may yet be rolled back does not count.
-        if function is wake_dispatcher and savepoints <= open_savepoints:
-            return
-    transaction.on_commit(wake_dispatcher, robust=True)
+    """Register one wake-up per transaction, however many events it publishes.
+
+    One that a savepoint registered is enough: if that savepoint is rolled back, Django drops it from the list.
+    """
+    if not any(function is wake_dispatcher for _, function, *_ in connection.run_on_commit):
+        transaction.on_commit(wake_dispatcher, robust=True)
 
 
 def wake_dispatcher() -> None:

@@ -9,14 +9,14 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import IO
+from typing import IO, Any, cast
 
 from openpyxl import Workbook
 from openpyxl.cell import WriteOnlyCell
 from openpyxl.styles import Font
 from openpyxl.utils import get_column_letter
 
-from core.money import decimal_places
+from core.money import EXACT, decimal_places
 
 Value = str | int | Decimal | date | datetime | bool | None
 
@@ -95,7 +95,7 @@ def _sheet_title(title: str) -> str:
     return re.sub(r"[\[\]:*?/\\]", " ", title)[:31].strip("' ") or "Data"
 
 
-def _xlsx_value(sheet: object, value: Value) -> object:
+def _xlsx_value(sheet: Any, value: Value) -> object:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, datetime):
@@ -109,18 +109,18 @@ def _xlsx_value(sheet: object, value: Value) -> object:
     return _text_cell(sheet, value)
 
 
-def _number_cell(sheet: object, value: Decimal) -> object:
-    if len(value.normalize().as_tuple().digits) > _DIGITS_OF_EXCEL:
+def _number_cell(sheet: Any, value: Decimal) -> Any:
+    if len(value.normalize(EXACT).as_tuple().digits) > _DIGITS_OF_EXCEL:
         return _text_cell(sheet, f"{value:f}")
-    cell = WriteOnlyCell(sheet, value)
+    cell: Any = WriteOnlyCell(sheet, cast(Any, value))
     places = decimal_places(value)
     cell.number_format = "#,##0." + "0" * places if places else "#,##0"
     return cell
 
 
-def _text_cell(sheet: object, value: str) -> WriteOnlyCell:
+def _text_cell(sheet: Any, value: str) -> Any:
     text = _NOT_ALLOWED_IN_XML.sub("\ufffd", value)[:_LONGEST_CELL]
-    cell = WriteOnlyCell(sheet, text)
+    cell: Any = WriteOnlyCell(sheet, text)
     # openpyxl guesses formulas and error values from the text; here text is text.
     cell.data_type = "s"
     if text.startswith(_FORMULA_START):

@@ -6,14 +6,16 @@ and ``obj.access_department_id``. Superusers are answered yes by Django before t
 """
 
 import datetime
-from functools import lru_cache
+from functools import cache
+from typing import Any
 
 from django.contrib.auth.backends import BaseBackend, ModelBackend
-from django.db.models import Model, Q
+from django.contrib.auth.models import AnonymousUser
+from django.db.models import Model, Q, QuerySet
 
 from core.models import User
 from entities.models import DepartmentClosure, EntityClosure, Membership, Role
-from entities.querysets import memberships_in_force
+from entities.querysets import entity_ids_visible_to, memberships_in_force
 
 _ORGANISATION_READ = {
     "entities.view_entity",
@@ -37,9 +39,7 @@ _BILLING_READ = {
     "invoicing.view_numberseries",
     "core.view_exchangerate",
 }
-_READ_ALL = (
-    _ORGANISATION_READ | _BILLING_READ | {"entities.view_membership", "core.view_user"}
-)
+_READ_ALL = _ORGANISATION_READ | _BILLING_READ | {"entities.view_membership", "core.view_user"}
 _COST_WORK = {
     "entities.add_costallocation",
     "entities.add_allocationposting",
@@ -88,26 +88,13 @@ _PEOPLE_ADMIN = {
 
 ROLE_PERMISSIONS: dict[str, frozenset[str]] = {
     Role.ADMINISTRATOR: frozenset(
-        _READ_ALL
-        | _ORGANISATION_WORK
-        | _ORGANISATION_ADMIN
-        | _PEOPLE_ADMIN
-        | _COST_WORK
-        | _MONEY_DECISIONS
+        _READ_ALL | _ORGANISATION_WORK | _ORGANISATION_ADMIN | _PEOPLE_ADMIN | _COST_WORK | _MONEY_DECISIONS
     ),
     Role.FINANCE_MANAGER: frozenset(
-        _READ_ALL
-        | _COST_WORK
-        | _ORGANISATION_WORK
-        | _ORGANISATION_ADMIN
-        | _MONEY_DECISIONS
+        _READ_ALL | _COST_WORK | _ORGANISATION_WORK | _ORGANISATION_ADMIN | _MONEY_DECISIONS
     ),
-    Role.FINANCE_STAFF: frozenset(
-        _READ_ALL | _COST_WORK | _ORGANISATION_WORK | {"invoicing.issue_invoice"}
-    ),
-    Role.DEPARTMENT_MANAGER: frozenset(
-        _ORGANISATION_READ | {"invoicing.view_usagerecord"}
-    ),
+    Role.FINANCE_STAFF: frozenset(_READ_ALL | _COST_WORK | _ORGANISATION_WORK | {"invoicing.issue_invoice"}),
+    Role.DEPARTMENT_MANAGER: frozenset(_ORGANISATION_READ | {"invoicing.view_usagerecord"}),
     Role.APPROVER: frozenset(_ORGANISATION_READ),
     Role.AUDITOR: frozenset(_READ_ALL),
     Role.SERVICE_ACCOUNT: frozenset(
@@ -120,33 +107,27 @@ ROLE_PERMISSIONS: dict[str, frozenset[str]] = {
 }
 
 # Roles whose holders work in the admin.
-STAFF_ROLES = frozenset(
-    {Role.ADMINISTRATOR, Role.FINANCE_MANAGER, Role.FINANCE_STAFF, Role.AUDITOR}
-)
+STAFF_ROLES = frozenset({Role.ADMINISTRATOR, Role.FINANCE_MANAGER, Role.FINANCE_STAFF, Role.AUDITOR})
 
 
-@lru_cache(maxsize=None)
+@cache
 def roles_granting(permission: str) -> tuple[str, ...]:
     """The roles that carry ``permission``."""
-    return tuple(
-        role for role, granted in ROLE_PERMISSIONS.items() if permission in granted
-    )
+    return tuple(role for role, granted in ROLE_PERMISSIONS.items() if permission in granted)
 
 
 class PasswordBackend(ModelBackend):
     """Signs people in by password and grants nothing: rights come from memberships alone."""
 
-    def _get_permissions(
-        self, user_obj: User, obj: Model | None, from_name: str
-    ) -> set[str]:
+    def _get_permissions(self, user_obj: User, obj: Model | None, from_name: str) -> set[str]:
         return set()
 
 
 class MembershipBackend(BaseBackend):
     """Answers permission questions from the memberships in force today; signs nobody in."""
 
-    def has_perm(self, user_obj: User, perm: str, obj: Model | None = None) -> bool:
-        if not user_obj.is_active or user_obj.is_anonymous:
+    def has_perm(self, user_obj: User | AnonymousUser, perm: str, obj: Model | None = None) -> bool:
+        if not isinstance(user_obj, User) or not user_obj.is_active:
             return False
         roles = roles_granting(perm)
         if not roles:
@@ -158,33 +139,48 @@ class MembershipBackend(BaseBackend):
         if entity_id is None:
             # Records of no entity (exchange rates, users) are ruled by a role held anywhere.
             return memberships.exists()
-        return memberships.filter(_covers(entity_id, obj.access_department_id)).exists()
+        return memberships.filter(_covers(entity_id, obj.access_department_id)).exists()  # type: ignore[attr-defined]
 
-    def has_module_perms(self, user_obj: User, app_label: str) -> bool:
+    def has_module_perms(self, user_obj: User | AnonymousUser, app_label: str) -> bool:
+        if not isinstance(user_obj, User) or not user_obj.is_active:
+            return False
         held = memberships_in_force(user_obj).values_list("role", flat=True)
         prefix = f"{app_label}."
-        return any(
-            name.startswith(prefix) for role in held for name in ROLE_PERMISSIONS[role]
-        )
+        return any(name.startswith(prefix) for role in held for name in ROLE_PERMISSIONS[role])
 
 
 def _covers(entity_id: int, department_id: int | None) -> Q:
     """Memberships that reach the entity as a whole or, given one, the department."""
-    entities_above = EntityClosure.objects.filter(descendant_id=entity_id).values(
-        "ancestor_id"
-    )
+    entities_above = EntityClosure.objects.filter(descendant_id=entity_id).values("ancestor_id")
     reaches = Q(department__isnull=True) & (
-        Q(entity_id=entity_id)
-        | Q(include_descendants=True, entity_id__in=entities_above)
+        Q(entity_id=entity_id) | Q(include_descendants=True, entity_id__in=entities_above)
     )
     if department_id is not None:
-        departments_above = DepartmentClosure.objects.filter(
-            descendant_id=department_id
-        ).values("ancestor_id")
+        departments_above = DepartmentClosure.objects.filter(descendant_id=department_id).values(
+            "ancestor_id"
+        )
         reaches |= Q(department_id=department_id) | Q(
             include_descendants=True, department_id__in=departments_above
         )
     return reaches
+
+
+def memberships_covering(user: User, place: Any) -> QuerySet[Membership]:
+    """The user's memberships in force that reach a record which says where it is (``access_entity_id``)."""
+    return memberships_in_force(user).filter(_covers(place.access_entity_id, place.access_department_id))
+
+
+def users_shown_to(users: Any, actor: User) -> Any:
+    """Which users an actor may name: those who act somewhere in the actor's entities, and those the actor made.
+
+    Counts where the actor's role may see users. Somebody whom nobody has given a membership yet is known to
+    whoever created them only.
+    """
+    entities = entity_ids_visible_to(actor, "core.view_user")
+    acting_there = Membership.objects.filter(entity_id__in=entities).values("user_id")
+    created = User.history.filter(history_type="+", history_user_id=actor.pk).values("id")
+    unplaced = Q(pk__in=created) & ~Q(pk__in=Membership.objects.values("user_id"))
+    return users.filter(Q(pk__in=acting_there) | unplaced).exclude(is_system=True)
 
 
 def role_names_granting(permission: str) -> list[str]:
@@ -192,17 +188,11 @@ def role_names_granting(permission: str) -> list[str]:
     return [Role(role).label for role in roles_granting(permission)]
 
 
-def users_holding(
-    permission: str, *, entity_id: int, on: datetime.date | None = None
-) -> list[User]:
+def users_holding(permission: str, *, entity_id: int, on: datetime.date | None = None) -> list[User]:
     """Active people who have ``permission`` at the entity, for notifications."""
     memberships = (
         Membership.objects.in_force(on)
         .filter(role__in=roles_granting(permission))
         .filter(_covers(entity_id, None))
     )
-    return list(
-        User.objects.filter(
-            is_active=True, pk__in=memberships.values("user_id")
-        ).order_by("pk")
-    )
+    return list(User.objects.filter(is_active=True, pk__in=memberships.values("user_id")).order_by("pk"))

@@ -1,13 +1,22 @@
+"""The organisation's registration with Django."""
+
 from django.apps import AppConfig
 
 
 class EntitiesConfig(AppConfig):
+    """Tells core who sees whom, and registers the costs that entities knows itself."""
+
     name = "entities"
     default_auto_field = "django.db.models.BigAutoField"
     verbose_name = "Organisation"
 
     def ready(self) -> None:
         from core.access import register_permission_explainer
-        from entities.access import role_names_granting
+        from core.querysets import register_user_scope
+        from entities.access import role_names_granting, users_shown_to
+        from entities.cost_sources import register_cost_source
+        from entities.selectors import allocation_cost_rows
 
         register_permission_explainer(role_names_granting)
+        register_user_scope(users_shown_to)
+        register_cost_source("cost_allocations", allocation_cost_rows)

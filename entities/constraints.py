@@ -6,9 +6,7 @@ from django.db.models import DateField, F, Func, Q, Value
 from django.db.models.fields import CharField
 
 
-def no_overlapping_dates(
-    owner: str, *, name: str, condition: Q | None = None
-) -> ExclusionConstraint:
+def no_overlapping_dates(owner: str, *, name: str, condition: Q | None = None) -> ExclusionConstraint:
     """Refuse two rows of the same ``owner`` whose ``[valid_from, valid_to)`` overlap.
 
     The owner's id is compared as the range [id, id], because equality inside a GiST index would need the

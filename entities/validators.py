@@ -9,9 +9,11 @@ from stdnum.exceptions import ValidationError as StdnumError
 
 TERRITORIES = frozenset(
     code
-    for code in Locale("en").territories
+    for code in map(str, Locale("en").territories)
     if len(code) == 2 and code.isalpha() and code not in {"ZZ", "EU", "UN"}
 )
+# Countries whose VAT numbers begin with other letters than their ISO code.
+VAT_PREFIXES = {"GR": "EL", "CH": "CHE"}
 
 
 def validate_country(value: str) -> None:
@@ -48,7 +50,7 @@ def clean_tax_id(tax_id: str, country: str) -> str:
         if module is None:
             continue
         try:
-            return str(module.validate(compact))
+            number = str(module.validate(compact))
         except StdnumError as exc:
             raise ValidationError(
                 "“%(value)s” is not a valid tax id of %(country)s (%(why)s).",
@@ -59,6 +61,10 @@ def clean_tax_id(tax_id: str, country: str) -> str:
                     "why": str(exc).rstrip(".").lower(),
                 },
             ) from exc
+        # The scheme drops the country's letters; documents print them where they were given.
+        letters = VAT_PREFIXES.get(country, country)
+        given = "".join(filter(str.isalnum, compact)).upper()
+        return letters + number if given == letters + number else number
     return compact
 
 

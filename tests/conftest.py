@@ -1,5 +1,6 @@
 """What every test may use. People, entities and documents come from the conftest.py of their own folder."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -109,10 +110,8 @@ def start_process(transactional_db: None) -> Iterator[StartProcess]:
 
     yield start
     for process in started:
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         process.wait()
         if process.stdout is not None:
             process.stdout.close()

@@ -60,8 +60,8 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
         "Sign in with `POST /api/auth/token` and send `Authorization: Bearer <access>`. Money is a decimal "
         "string in responses, a string or a number in requests; its currency is the object's `currency`. "
         "Errors are `application/problem+json` (RFC 9457) with a stable `code`. A POST or PUT may carry "
-        "`Idempotency-Key`: a retry gets the first answer with `Idempotency-Replayed: true`. A PATCH or DELETE "
-        "may carry `If-Match` with the ETag of the version it was made from. The same path with a trailing "
+        "`Idempotency-Key`: a retry gets the first answer with `Idempotency-Replayed: true`. A PATCH or "
+        "DELETE may carry `If-Match` with the ETag of the version it was made from. The same path with a trailing "
         "slash works too."
     ),
     "VERSION": "1.0.0",

@@ -6,15 +6,14 @@ from typing import Any
 import structlog
 from celery.schedules import crontab
 
-from billing_project.settings.api import *  # noqa: F403  (settings modules build on each other)
+from billing_project.settings.api import *
 from billing_project.settings.environment import BASE_DIR, env
-from billing_project.settings.unfold import *  # noqa: F403
+from billing_project.settings.unfold import *
 
+# From the bottom up: an app imports only apps that stand before it (pyproject.toml holds that).
+PRODUCT_APPS = ["core", "entities", "budgets", "invoicing"]
 INSTALLED_APPS = [
-    "core",
-    "entities",
-    "budgets",
-    "invoicing",
+    *PRODUCT_APPS,
     # The theme and what it re-dresses stand before the admin; simple_history and import_export after it.
     "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
@@ -57,7 +56,7 @@ MIDDLEWARE = [
     "core.api.middleware.SessionMiddleware",
     "core.api.middleware.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
-    "core.api.middleware.CsrfViewMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
     "core.api.middleware.AuthenticationMiddleware",
     "core.api.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -146,12 +145,16 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 # Longer than the longest task; a shorter one would deliver a task that still runs a second time.
-CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {"visibility_timeout": 6 * 60 * 60}
+# With a broker that is away a commit must not wait: the outbox is there, and the scheduler asks again.
+CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {"visibility_timeout": 6 * 60 * 60, "max_retries": 0}
 CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     # A commit wakes the dispatcher at once; this is for retries, and for what a crash left behind.
     "Deliver outbox events": {"task": "core.dispatch_outbox", "schedule": timedelta(seconds=30)},
-    "Purge expired records": {"task": "core.purge_expired_records", "schedule": crontab(hour="3", minute="10")},
+    "Purge expired records": {
+        "task": "core.purge_expired_records",
+        "schedule": crontab(hour="3", minute="10"),
+    },
 }
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 
@@ -160,6 +163,8 @@ DJANGO_STRUCTLOG_CELERY_ENABLED = True
 
 # --- Rules of the product --------------------------------------------------------------------------------
 EXCHANGE_RATE_MAX_AGE_DAYS = env.int("EXCHANGE_RATE_MAX_AGE_DAYS", default=7)
+# A transfer above this, in the giving budget's currency, needs finance besides the owner (BUD-24).
+BUDGET_TRANSFER_FINANCE_THRESHOLD = env.int("BUDGET_TRANSFER_FINANCE_THRESHOLD", default=10_000)
 SIMPLE_HISTORY_REVERT_DISABLED = True
 IMPORT_EXPORT_ESCAPE_FORMULAE_ON_EXPORT = True
 
@@ -210,5 +215,7 @@ LOGGING: dict[str, Any] = {
     "loggers": {"django": {"handlers": [], "level": LOG_LEVEL, "propagate": True}},
 }
 
+# Where people reach this installation: the links in mails begin with it.
+PUBLIC_URL = env.str("PUBLIC_URL", default="http://localhost:8000")
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="Enterprise Billing <billing@localhost>")
 SERVER_EMAIL = DEFAULT_FROM_EMAIL

@@ -1,8 +1,9 @@
 """Development: the private PostgreSQL and Redis of this checkout unless DATABASE_URL and REDIS_URL name others."""
 
 from billing_project import engines
-from billing_project.settings.base import *  # noqa: F403  (settings modules build on each other)
+from billing_project.settings.base import *
 from billing_project.settings.environment import broker_from_redis_url, database_from_url, env
+from core.sample_data import sign_ins
 
 DEBUG = env.bool("DEBUG", default=True)
 DATA_DIR = engines.data_directory()
@@ -27,6 +28,9 @@ CACHES = {
 }
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default=broker_from_redis_url(REDIS_URL))
 
+# Shown on the sign-in page, and who they are is known to everybody: never set in production.
+DEMO_SIGN_INS = sign_ins.DEMO_SIGN_INS
+
 MEDIA_ROOT = DATA_DIR / "uploads"
 # Mails are written as files, to be read in the data folder.
 EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"
@@ -38,5 +42,5 @@ WHITENOISE_AUTOREFRESH = True
 
 LOG_FORMAT = env.str("LOG_FORMAT", default="text")
 LOG_LEVEL = env.str("LOG_LEVEL", default="WARNING")
-LOGGING["handlers"]["stderr"]["formatter"] = LOG_FORMAT  # noqa: F405
-LOGGING["root"]["level"] = LOGGING["loggers"]["django"]["level"] = LOG_LEVEL  # noqa: F405
+LOGGING["handlers"]["stderr"]["formatter"] = LOG_FORMAT
+LOGGING["root"]["level"] = LOGGING["loggers"]["django"]["level"] = LOG_LEVEL

@@ -13,7 +13,10 @@ env = environ.Env()
 BASE_DIR = Path(__file__).resolve().parents[2]
 
 # A file for the convenience of developers; tests and production read the environment alone.
-if os.environ.get("DJANGO_SETTINGS_MODULE") == "billing_project.settings.development" and (BASE_DIR / ".env").exists():
+if (
+    os.environ.get("DJANGO_SETTINGS_MODULE") == "billing_project.settings.development"
+    and (BASE_DIR / ".env").exists()
+):
     environ.Env.read_env(BASE_DIR / ".env")
 
 
@@ -24,7 +27,9 @@ def database_from_url(url: str) -> dict[str, Any]:
     place of the host name; django-environ alone leaves the latter encoded.
     """
     if urlsplit(url).scheme not in {"postgres", "postgresql", "pgsql"}:
-        raise ImproperlyConfigured("DATABASE_URL must begin with postgres://; Enterprise Billing runs on PostgreSQL only.")
+        raise ImproperlyConfigured(
+            "DATABASE_URL must begin with postgres://; Enterprise Billing runs on PostgreSQL only."
+        )
     config = dict(environ.Env.db_url_config(url))
     options = dict(config.get("OPTIONS") or {})
     config["HOST"] = options.pop("host", "") or unquote(config.get("HOST") or "")

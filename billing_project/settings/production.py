@@ -7,11 +7,21 @@ from urllib.parse import urlsplit
 from cryptography.fernet import Fernet
 from django.core.exceptions import ImproperlyConfigured
 
-from billing_project.settings.base import *  # noqa: F403  (settings modules build on each other)
+from billing_project.settings.base import *
 from billing_project.settings.environment import broker_from_redis_url, database_from_url, env
 
 # Words of examples and samples; a value that contains one was copied, not made.
-_KNOWN_WORDS = ("change-me", "changeme", "replace", "example", "insecure", "secret-key", "password", "demo", "test-")
+_KNOWN_WORDS = (
+    "change-me",
+    "changeme",
+    "replace",
+    "example",
+    "insecure",
+    "secret-key",
+    "password",
+    "demo",
+    "test-",
+)
 
 
 def _required(name: str, hint: str) -> str:
@@ -37,12 +47,16 @@ def _field_keys() -> list[str]:
         "Give one or more keys, separated by commas, the newest first; make one with: "
         'python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
     )
-    keys = [key.strip() for key in _secret("FIELD_ENCRYPTION_KEYS", hint, length=44).split(",") if key.strip()]
+    keys = [
+        key.strip() for key in _secret("FIELD_ENCRYPTION_KEYS", hint, length=44).split(",") if key.strip()
+    ]
     for number, key in enumerate(keys, start=1):
         try:
             Fernet(key)
         except ValueError as problem:
-            raise ImproperlyConfigured(f"FIELD_ENCRYPTION_KEYS: key {number} is not a Fernet key. {hint}") from problem
+            raise ImproperlyConfigured(
+                f"FIELD_ENCRYPTION_KEYS: key {number} is not a Fernet key. {hint}"
+            ) from problem
     return keys
 
 
@@ -57,14 +71,20 @@ if len({SECRET_KEY, BLIND_INDEX_KEY, *FIELD_ENCRYPTION_KEYS}) < 2 + len(FIELD_EN
 
 ALLOWED_HOSTS = [
     host.strip()
-    for host in _required("ALLOWED_HOSTS", "Name the host names people use, such as billing.company.com.").split(",")
+    for host in _required(
+        "ALLOWED_HOSTS", "Name the host names people use, such as billing.company.com."
+    ).split(",")
     if host.strip()
 ]
 if "*" in ALLOWED_HOSTS:
-    raise ImproperlyConfigured("ALLOWED_HOSTS must not be '*'. Name the host names people use, separated by commas.")
+    raise ImproperlyConfigured(
+        "ALLOWED_HOSTS must not be '*'. Name the host names people use, separated by commas."
+    )
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
-_database_url = _required("DATABASE_URL", "Give postgres://user:password@host:5432/name of PostgreSQL 15 or newer.")
+_database_url = _required(
+    "DATABASE_URL", "Give postgres://user:password@host:5432/name of PostgreSQL 15 or newer."
+)
 if urlsplit(_database_url).password in {"change-me", "changeme", "password"}:
     raise ImproperlyConfigured("DATABASE_URL still holds an example password.")
 DATABASES = {"default": database_from_url(_database_url)}
@@ -81,7 +101,7 @@ CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default=broker_from_redis_url(_
 
 DATA_DIR = Path(env.str("BILLING_DATA_DIR", default="/var/lib/enterprise-billing"))
 MEDIA_ROOT = DATA_DIR / "uploads"
-STATIC_ROOT = Path(env.str("STATIC_ROOT", default=str(STATIC_ROOT)))  # noqa: F405
+STATIC_ROOT = Path(env.str("STATIC_ROOT", default=str(STATIC_ROOT)))
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedManifestStaticFilesStorage"},

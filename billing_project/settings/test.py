@@ -10,13 +10,16 @@ import tempfile
 from pathlib import Path
 
 from billing_project import engines
-from billing_project.settings.base import *  # noqa: F403  (settings modules build on each other)
+from billing_project.settings.base import *
 from billing_project.settings.environment import broker_from_redis_url, database_from_url, env
 
 DEBUG = False
 # Fixed on purpose: they protect nothing but test data, and failures can be repeated.
 SECRET_KEY = "test-only-secret-key-of-enterprise-billing-0123456789-abcdefghij"
-FIELD_ENCRYPTION_KEYS = ["dGVzdC1vbmx5LWtleS1vZi1lbnRlcnByaXNlLWJpbGw=", "b2xkZXItdGVzdC1vbmx5LWtleS1lbnRlcnByaXNlLWI="]
+FIELD_ENCRYPTION_KEYS = [
+    "dGVzdC1vbmx5LWtleS1vZi1lbnRlcnByaXNlLWJpbGw=",
+    "b2xkZXItdGVzdC1vbmx5LWtleS1lbnRlcnByaXNlLWI=",
+]
 BLIND_INDEX_KEY = "test-only-blind-index-key-of-enterprise-billing"
 ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]
 
@@ -51,19 +54,25 @@ CACHES = {
     }
 }
 CELERY_BROKER_URL = broker_from_redis_url(REDIS_URL)
-CELERY_BROKER_TRANSPORT_OPTIONS = {"visibility_timeout": 600, "global_keyprefix": f"{PREFIX}:"}
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 600,
+    "global_keyprefix": f"{PREFIX}:",
+    "max_retries": 0,
+}
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
-DATA_DIR = Path(os.environ.setdefault("BILLING_TEST_DATA", tempfile.mkdtemp(prefix="enterprise-billing-test-")))
+DATA_DIR = Path(
+    os.environ.setdefault("BILLING_TEST_DATA", tempfile.mkdtemp(prefix="enterprise-billing-test-"))
+)
 MEDIA_ROOT = Path(os.environ.get("BILLING_TEST_MEDIA", DATA_DIR / "uploads"))
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
 }
 
-LOGGING["handlers"]["stderr"]["formatter"] = "text"  # noqa: F405
-LOGGING["root"]["level"] = LOGGING["loggers"]["django"]["level"] = "WARNING"  # noqa: F405
+LOGGING["handlers"]["stderr"]["formatter"] = "text"
+LOGGING["root"]["level"] = LOGGING["loggers"]["django"]["level"] = "WARNING"
 
 # Static files straight from the apps, for tests in the browser.
 WHITENOISE_USE_FINDERS = True

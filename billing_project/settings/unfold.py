@@ -7,7 +7,10 @@ from django.templatetags.static import static
 # (section, [(title, icon, "app.model" or URL name with the permission it needs)]): core.admin.navigation shows of it
 # what exists and what the user may see.
 ADMIN_NAVIGATION: list[tuple[str, list[tuple[str, str, str]]]] = [
-    ("", [("Overview", "space_dashboard", "admin:index"), ("Messages", "notifications", "core.notification")]),
+    (
+        "",
+        [("Overview", "space_dashboard", "admin:index"), ("Messages", "notifications", "core.notification")],
+    ),
     (
         "Costs",
         [
@@ -46,7 +49,13 @@ ADMIN_NAVIGATION: list[tuple[str, list[tuple[str, str, str]]]] = [
 ]
 
 # What Ctrl+K searches; a short list, because each is one query.
-ADMIN_PALETTE_MODELS = ["invoicing.invoice", "entities.entity", "entities.department", "invoicing.usageimport", "core.user"]
+ADMIN_PALETTE_MODELS = [
+    "invoicing.invoice",
+    "entities.entity",
+    "entities.department",
+    "invoicing.usageimport",
+    "core.user",
+]
 
 UNFOLD: dict[str, Any] = {
     "SITE_TITLE": "Enterprise Billing",
@@ -108,3 +117,6 @@ UNFOLD: dict[str, Any] = {
         },
     },
 }
+
+# Short dates, and times with their zone.
+FORMAT_MODULE_PATH = ["core.formats"]

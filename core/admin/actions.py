@@ -140,7 +140,9 @@ class ObjectActionsMixin(admin.ModelAdmin):
         return own + super().get_urls()
 
     def _url(self, page: str, *args: Any) -> str:
-        return reverse(f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_{page}", args=args)
+        return reverse(
+            f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_{page}", args=args
+        )
 
     def bar_of(self, request: HttpRequest, obj: Any) -> list[BarItem]:
         """Return the actions that the user has the right to; impossible ones carry the reason."""
@@ -202,7 +204,11 @@ class ObjectActionsMixin(admin.ModelAdmin):
         actions.pop("delete_selected", None)
         for action in self.bulk_actions:
             if may(request.user, action.perm):
-                actions[f"do_{action.name}"] = (self._preview(action), f"do_{action.name}", f"{action.label}…")
+                actions[f"do_{action.name}"] = (
+                    self._preview(action),
+                    f"do_{action.name}",
+                    f"{action.label}…",
+                )
         return actions
 
     def _preview(self, action: BulkAction) -> Callable[..., HttpResponse]:
@@ -225,7 +231,9 @@ class ObjectActionsMixin(admin.ModelAdmin):
             raise PermissionDenied
         keys = request.POST.getlist("keys")[:BULK_LIMIT]
         if request.method != "POST" or not keys:
-            messages.warning(request, f"Select the records first, then choose “{action.label}” below the list.")
+            messages.warning(
+                request, f"Select the records first, then choose “{action.label}” below the list."
+            )
             return redirect(self._url("changelist"))
         form = _form_class(action)(request.POST)
         if not form.is_valid():
@@ -272,7 +280,9 @@ class ObjectActionsMixin(admin.ModelAdmin):
         }
         return TemplateResponse(request, "admin/billing_bulk_action.html", context)
 
-    def _run_all(self, request: HttpRequest, action: BulkAction, keys: Sequence[Any], data: dict[str, Any]) -> None:
+    def _run_all(
+        self, request: HttpRequest, action: BulkAction, keys: Sequence[Any], data: dict[str, Any]
+    ) -> None:
         reason = data.pop("reason", "")
         done = 0
         refused: list[str] = []

@@ -88,7 +88,8 @@ def badge_html(value: object, word: str = "") -> SafeString:
         return SafeString("–")
     badge = badge_of(value, word)
     return format_html(
-        '<span class="eb-badge" data-tone="{}"><span class="material-symbols-outlined" aria-hidden="true">{}</span>{}</span>',
+        '<span class="eb-badge" data-tone="{}">'
+        '<span class="material-symbols-outlined" aria-hidden="true">{}</span>{}</span>',
         badge.tone,
         badge.icon,
         badge.word,

@@ -89,6 +89,11 @@ class BillingModelAdmin(
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return super().has_delete_permission(request, obj) and not self.why_locked(obj)
 
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        # A protected state moves by its transitions only; left editable in a form it would fail on every save.
+        states = [field.name for field in self.opts.concrete_fields if getattr(field, "protected", False)]
+        return list(dict.fromkeys([*super().get_readonly_fields(request, obj), *states]))
+
     def why_locked(self, obj: Any) -> str:
         """Return why `obj` is read-only, or an empty string."""
         if obj is None or not isinstance(obj, models.Model) or self.locked_reason is None:
@@ -103,7 +108,9 @@ class BillingModelAdmin(
         """Return the plain field names of `list_display` that hold numbers, for the style sheet to align."""
         numbers = (models.DecimalField, models.IntegerField)
         fields = {field.name: field for field in self.opts.concrete_fields if not field.is_relation}
-        return [name for name in list_display if isinstance(name, str) and isinstance(fields.get(name), numbers)]
+        return [
+            name for name in list_display if isinstance(name, str) and isinstance(fields.get(name), numbers)
+        ]
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> Any:
         response = super().changelist_view(request, extra_context)

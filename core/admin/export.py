@@ -109,7 +109,7 @@ class ExportMixin(admin.ModelAdmin):
             response = StreamingHttpResponse(lines, content_type=FORMATS[kind])
             response["Content-Disposition"] = f'attachment; filename="{name}"'
             return response
-        target = TemporaryFile()
+        target = TemporaryFile()  # noqa: SIM115  (FileResponse closes it)
         write_xlsx(target, header, rows, title=str(self.opts.verbose_name_plural).capitalize())
         target.seek(0)
         return FileResponse(target, as_attachment=True, filename=name, content_type=FORMATS[kind])

@@ -192,7 +192,9 @@ class FilterChipsMixin(admin.ModelAdmin):
         name = request.POST.get("name", "").strip()[:100]
         query = filter_query(QueryDict(request.POST.get("query", "")))
         if not name or not query:
-            messages.error(request, "Filter or search the list first, then give the filter a name to save it.")
+            messages.error(
+                request, "Filter or search the list first, then give the filter a name to save it."
+            )
             return f"{back}?{query}" if query else back
         with transaction.atomic():
             mine = SavedFilter.objects.filter(user=request.user, page=self.filter_page)
@@ -228,7 +230,9 @@ def active_filters(request: HttpRequest, cl: Any) -> list[Chip]:
     for name in request.GET:
         if name not in known and request.GET.get(name):
             field, _, lookup = name.partition("__")
-            sign = {"gte": "from", "gt": "after", "lte": "until", "lt": "before", "isnull": "empty:"}.get(lookup, "")
+            sign = {"gte": "from", "gt": "after", "lte": "until", "lt": "before", "isnull": "empty:"}.get(
+                lookup, ""
+            )
             label = field.replace("_", " ").capitalize()
             words = f"{label}: {sign} {request.GET[name]}".replace("  ", " ")
             chips.append(Chip(words, cl.get_query_string(remove=[name])))

@@ -70,16 +70,21 @@ class ReadableHistoryMixin(SimpleHistoryAdmin):
         page = Paginator(entries, self.history_list_per_page).get_page(request.GET.get("p"))
         context = {
             **self.admin_site.each_context(request),
-            "title": f"History of {obj}",
+            "title": "History",
             "opts": self.opts,
             "original": obj,
             "page": page,
+            "back": reverse(
+                f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_change", args=[obj.pk]
+            ),
             "steps": [self._step(*entry) for entry in page],
             **(extra_context or {}),
         }
         return TemplateResponse(request, "admin/billing_history.html", context)
 
-    def history_form_view(self, request: HttpRequest, object_id: str, version_id: str, extra_context: Any = None) -> Any:
+    def history_form_view(
+        self, request: HttpRequest, object_id: str, version_id: str, extra_context: Any = None
+    ) -> Any:
         """An old version has no form of its own: the history page shows what changed."""
         name = f"{self.admin_site.name}:{self.opts.app_label}_{self.opts.model_name}_history"
         return redirect(reverse(name, args=[object_id]))
@@ -96,7 +101,9 @@ class ReadableHistoryMixin(SimpleHistoryAdmin):
             line_manager = getattr(line._meta, "simple_history_manager_attribute", None)
             if line_manager:
                 rows = getattr(line, line_manager).filter(**{relation.field.attname: obj.pk})
-                sources.append((rows.select_related("history_user"), str(line._meta.verbose_name).capitalize()))
+                sources.append(
+                    (rows.select_related("history_user"), str(line._meta.verbose_name).capitalize())
+                )
         return sources
 
     def _step(self, record: Any, before: Any, subject: str) -> Step:
@@ -142,5 +149,3 @@ class ReadableHistoryMixin(SimpleHistoryAdmin):
             return str(names.get(value, value))
 
         return str(model_field.verbose_name).capitalize(), shown(change.old), shown(change.new)
-
-

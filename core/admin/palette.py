@@ -17,7 +17,9 @@ def find(site: Any, request: HttpRequest, term: str) -> list[SearchResult]:
     """Return pages and records whose name or search fields match, at most six per model, in scope."""
     wanted = term.lower()
     results = [
-        SearchResult(title=item["title"], description=section["title"] or "Page", link=item["link"], icon=item["icon"])
+        SearchResult(
+            title=item["title"], description=section["title"] or "Page", link=item["link"], icon=item["icon"]
+        )
         for section in sidebar(request)
         for item in section["items"]
         if wanted in item["title"].lower()

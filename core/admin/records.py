@@ -30,7 +30,11 @@ class ExchangeRateAdmin(BillingModelAdmin):
     ordering = ["-date", "base", "quote"]
     quick_filters = [
         QuickFilter("From the ECB", "source__exact=ECB", icon="account_balance"),
-        QuickFilter("This month", lambda request: f"date__gte={clock.today().replace(day=1).isoformat()}", icon="today"),
+        QuickFilter(
+            "This month",
+            lambda request: f"date__gte={clock.today().replace(day=1).isoformat()}",
+            icon="today",
+        ),
     ]
     empty_state = EmptyState(
         "No exchange rates yet",
@@ -139,7 +143,9 @@ class OutboxEventAdmin(ReadOnlyAdminMixin, BillingModelAdmin):
         QuickFilter("Given up", "given_up_at__isnull=False", icon="error"),
         QuickFilter("Waiting", "published_at__isnull=True&given_up_at__isnull=True", icon="schedule"),
     ]
-    empty_state = EmptyState("Nothing to deliver", "Facts such as “invoice issued” pass through here to others.")
+    empty_state = EmptyState(
+        "Nothing to deliver", "Facts such as “invoice issued” pass through here to others."
+    )
     actions_bar = [ObjectAction(**_RETRY)]
     bulk_actions = [BulkAction(**_RETRY)]
 

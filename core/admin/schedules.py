@@ -1,5 +1,6 @@
 """The schedule of recurring jobs (django-celery-beat) and the results of jobs, in the product's dress."""
 
+from importlib import import_module
 from typing import Any
 
 from django.contrib import admin
@@ -11,7 +12,6 @@ from django_celery_beat.models import (
     PeriodicTask,
     SolarSchedule,
 )
-from django_celery_results import admin as results_admin
 from django_celery_results.models import GroupResult, TaskResult
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
@@ -19,8 +19,17 @@ from core.admin.badges import badge_html
 from core.admin.base import BillingModelAdmin, EmptyState, ReadOnlyAdminMixin
 from core.admin.filters import QuickFilter
 
-# Imported above, so that both have registered their own admins by now and will not do so again.
-for model in (PeriodicTask, IntervalSchedule, CrontabSchedule, ClockedSchedule, SolarSchedule, TaskResult, GroupResult):
+# Both register admins of their own when first imported: after that they will not do so again.
+import_module("django_celery_results.admin")
+for model in (
+    PeriodicTask,
+    IntervalSchedule,
+    CrontabSchedule,
+    ClockedSchedule,
+    SolarSchedule,
+    TaskResult,
+    GroupResult,
+):
     if admin.site.is_registered(model):
         admin.site.unregister(model)
 
@@ -48,7 +57,9 @@ class PeriodicTaskAdmin(BillingModelAdmin, beat_admin.PeriodicTaskAdmin):
     list_display = ["name", "enabled", "scheduler", "last_run_at", "total_run_count", "one_off"]
     list_filter = ["enabled", "one_off"]
     quick_filters = [QuickFilter("Switched on", "enabled__exact=1", icon="play_circle")]
-    empty_state = EmptyState("Nothing is scheduled", "The product's own jobs appear here once the scheduler has run.")
+    empty_state = EmptyState(
+        "Nothing is scheduled", "The product's own jobs appear here once the scheduler has run."
+    )
 
 
 @admin.register(IntervalSchedule)

@@ -31,7 +31,8 @@ def visible(queryset: Any, user: Any) -> Any:
 def may(user: Any, permission: str, obj: models.Model | None = None) -> bool:
     """Ask the permission backend; an object without a place (no `access_entity_id`) is asked about as its model.
 
-    An empty permission is everybody's. "Anywhere?" is answered once per request (the user is read anew for each): a page asks it dozens of times.
+    An empty permission is everybody's. "Anywhere?" is answered once per request (the user is read anew for each):
+    a page asks it dozens of times.
     """
     if not user.is_active:
         return False

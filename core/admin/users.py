@@ -44,10 +44,15 @@ class UserAdmin(BillingModelAdmin, DjangoUserAdmin):
         QuickFilter("Active people", "is_active__exact=1&is_service_account__exact=0", icon="person"),
         QuickFilter("Service accounts", "is_service_account__exact=1", icon="smart_toy"),
     ]
-    empty_state = EmptyState("No users yet", "Add the people who work here, then give them a role at an entity.")
+    empty_state = EmptyState(
+        "No users yet", "Add the people who work here, then give them a role at an entity."
+    )
     fieldsets = (
         (None, {"fields": ("username", "password")}),
-        ("Person", {"fields": (("first_name", "last_name"), ("email", "manager"), ("language", "time_zone"))}),
+        (
+            "Person",
+            {"fields": (("first_name", "last_name"), ("email", "manager"), ("language", "time_zone"))},
+        ),
         ("Access", {"fields": ("is_active", "is_service_account", "is_staff", "last_login", "date_joined")}),
     )
     add_fieldsets = (

@@ -35,4 +35,3 @@ class TokenAuthentication(BaseAuthentication):
 
 class BrowserSessionAuthentication(SessionAuthentication):
     """The session cookie of the back-office; requests that change something need the CSRF token."""
-

@@ -3,17 +3,17 @@
 A whole resource of an app, in `<app>/api/views.py`::
 
     @operations(
-        create=operation(summary="Draft an invoice.", errors={409: ["nothing_to_bill"]}, example={"entity_id": 1}),
+        create=operation(summary="Draft an invoice.", errors={409: ["nothing_to_bill"]}, example={…}),
         issue=operation(summary="Issue it.", request=None, errors={409: ["already_issued"]}),
     )
     class InvoiceViewSet(CreateMixin, UpdateMixin, BillingViewSet):           # or BillingModelViewSet for all
         queryset = Invoice.objects.select_related("entity")                   # must offer visible_to(user)
         serializer_class = InvoiceSerializer                                  # a BillingModelSerializer
         filterset_class, search_fields, ordering_fields = InvoiceFilter, ("number",), ("issue_date", "total")
-        action_permissions = {"issue": "invoicing.issue_invoice"}             # the rest: view_, add_, change_, delete_
+        action_permissions = {"issue": "invoicing.issue_invoice"}             # else view_, add_, change_ …
 
         def perform_create(self, data):
-            return invoice_draft(actor=self.actor, **data)                    # data: what the serializer validated
+            return invoice_draft(actor=self.actor, **data)                    # data is validated
 
         def perform_update(self, instance, data):
             return invoice_update(actor=self.actor, invoice=instance, **data)
@@ -26,8 +26,8 @@ A whole resource of an app, in `<app>/api/views.py`::
 
 What that gives: bearer tokens and sessions; 404 outside the caller's scope and 403 inside without the right
 (ENT-04); filters, search, order and pages that refuse what they do not know; ETags from `version`, `If-Match`
-(optional; 412 when it differs) and `If-None-Match`; `Idempotency-Key` on every POST and PUT; problem+json; the
-OpenAPI entry. Other views (`/dashboard/summary`) derive from `BillingAPIView`. An `If-Match` locks the row
+(optional; 412 when it differs) and `If-None-Match`; `Idempotency-Key` on every POST and PUT; problem+json;
+the OpenAPI entry. Other views (`/dashboard/summary`) derive from `BillingAPIView`. An `If-Match` locks the row
 before the service runs; without it the service locks as it does for every door. Only `serializer_class` shows
 an object; a different body is declared by `input_serializers = {"create": InvoiceDraftSerializer}`.
 """
@@ -45,6 +45,7 @@ from django.http import HttpResponse, HttpResponseNotModified
 from django.utils.cache import patch_cache_control
 from django.utils.http import parse_etags
 from rest_framework import mixins
+from rest_framework.parsers import MultiPartParser
 from rest_framework.permissions import BasePermission, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -135,10 +136,14 @@ class RequestHabitsMixin(APIView):
             response.setdefault("Location", f"{request.path.rstrip('/')}/{data['id']}")
         return response
 
-    def _answer_once(self, handler: Callable[..., Response], request: Request, *args: Any, **kwargs: Any) -> Response:
+    def _answer_once(
+        self, handler: Callable[..., Response], request: Request, *args: Any, **kwargs: Any
+    ) -> Response:
         key = request.headers["Idempotency-Key"].strip()
         if not key:
-            raise Invalid("invalid_idempotency_key", "The idempotency key is empty. A random UUID is a good one.")
+            raise Invalid(
+                "invalid_idempotency_key", "The idempotency key is empty. A random UUID is a good one."
+            )
 
         def run() -> tuple[int, Any]:
             response = handler(request, *args, **kwargs)
@@ -160,7 +165,9 @@ class RequestHabitsMixin(APIView):
         etag = f'"{version}-{blake2s(response.content, digest_size=6).hexdigest()}"'
         response["ETag"] = etag
         known = parse_etags(request.headers.get("If-None-Match", ""))
-        if request.method in ("GET", "HEAD") and (etag in {tag.removeprefix("W/") for tag in known} or "*" in known):
+        if request.method in ("GET", "HEAD") and (
+            etag in {tag.removeprefix("W/") for tag in known} or "*" in known
+        ):
             unchanged = HttpResponseNotModified()
             unchanged["ETag"] = etag
             return unchanged
@@ -169,16 +176,19 @@ class RequestHabitsMixin(APIView):
 
 def _body_fingerprint(request: Request) -> bytes:
     """Return what must be equal for two requests to be the same one; files count by their content."""
-    if not request.content_type.startswith("multipart/"):
+    assert request.negotiator is not None
+    parser = request.negotiator.select_parser(request, request.parsers or ())
+    if not isinstance(parser, MultiPartParser):
         return request._request.body
     digest = sha256()
     for name, values in sorted(request._request.POST.lists()):
         digest.update(repr((name, values)).encode())
-    for name, file in sorted(request._request.FILES.items()):
-        digest.update(repr((name, file.name, file.size)).encode())
-        for chunk in file.chunks():
-            digest.update(chunk)
-        file.seek(0)
+    for name, files in sorted(request._request.FILES.lists()):
+        for file in files:
+            digest.update(repr((name, file.name, file.size)).encode())
+            for chunk in file.chunks():
+                digest.update(chunk)
+            file.seek(0)
     return digest.digest()
 
 
@@ -228,16 +238,20 @@ class BillingViewSet(RequestHabitsMixin, mixins.ListModelMixin, mixins.RetrieveM
 
     def needed_permission(self) -> str | None:
         """Return the right that the action needs: its own, or the model's for its kind."""
-        action = self.action or ""
+        action = self.action
+        if not action:
+            return None  # A method that the address does not know: 405 follows.
         if action in self.action_permissions:
             return self.action_permissions[action]
         verb = ACTION_VERBS.get(action)
         if verb is None and self.request.method in SAFE_METHODS:
             verb = "view"
         if verb is None:
-            raise ImproperlyConfigured(f"{type(self).__name__}: name the right of {action!r} in action_permissions.")
-        assert self.queryset is not None
-        meta = self.queryset.model._meta
+            raise ImproperlyConfigured(
+                f"{type(self).__name__}: name the right of {action!r} in action_permissions."
+            )
+        queryset: Any = self.queryset
+        meta = queryset.model._meta
         return f"{meta.app_label}.{verb}_{meta.model_name}"
 
     def get_object(self) -> Any:
@@ -312,7 +326,7 @@ class UpdateMixin:
         return self.answer(self.perform_update(instance, data))  # type: ignore[attr-defined, no-any-return]
 
     def perform_update(self, instance: Any, data: dict[str, Any]) -> Any:
-        """Call the service that changes: `return entity_update(actor=self.actor, entity=instance, **data)`."""
+        """Call the service that changes: `return entity_update(actor=self.actor, entity=instance, **data)`"""
         raise NotImplementedError
 
 

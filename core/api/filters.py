@@ -56,8 +56,8 @@ class BooleanFilter(django_filters.BooleanFilter):
 def filter_fields(*exact: str, ranges: Iterable[str] = (), lists: Iterable[str] = ()) -> dict[str, list[str]]:
     """Return `Meta.fields` of a filter set.
 
-    `exact` gives `?field=`, `ranges` gives `?field=`, `?field_gte=` and `?field_lte=`, `lists` gives `?field=`
-    and `?field_in=a,b`. A foreign key is named by the model's field ("entity") and filters as `entity_id`.
+    `exact` gives `?field=`, `ranges` gives `?field=`, `?field_gte=` and `?field_lte=`, `lists` gives
+    `?field=` and `?field_in=a,b`. A foreign key is named by the model's field ("entity") and filters as `entity_id`.
     """
     lookups: dict[str, list[str]] = {}
     for names, kinds in ((exact, ("exact",)), (ranges, RANGE_LOOKUPS), (lists, ("exact", "in"))):
@@ -97,7 +97,9 @@ class FieldFilterBackend(DjangoFilterBackend):
 
     def get_filterset_class(self, view: "APIView", queryset: QuerySet[Any] | None = None) -> Any:
         if getattr(view, "filterset_fields", None):
-            raise ImproperlyConfigured(f"{type(view).__name__}: declare a filterset_class, not filterset_fields.")
+            raise ImproperlyConfigured(
+                f"{type(view).__name__}: declare a filterset_class, not filterset_fields."
+            )
         return super().get_filterset_class(view, queryset)
 
 
@@ -119,7 +121,9 @@ class OrderingFilter(filters.OrderingFilter):
 
     def get_ordering(self, request: Request, queryset: QuerySet[Any], view: "APIView") -> tuple[str, ...]:
         terms = [
-            term.strip() for term in request.query_params.get(self.ordering_param, "").split(",") if term.strip()
+            term.strip()
+            for term in request.query_params.get(self.ordering_param, "").split(",")
+            if term.strip()
         ]
         valid = self.get_valid_names(view)
         unknown = [term for term in terms if term.removeprefix("-") not in valid]

@@ -1,7 +1,7 @@
 """What API paths need before and instead of Django's usual middleware.
 
-`ApiMiddleware` stands first in MIDDLEWARE: it sees every answer, also those of middleware below it. The classes
-made by `browser_only` replace Django's of the same name: they do their work for browsers and step aside for
+`ApiMiddleware` stands first in MIDDLEWARE: it sees every answer, also those of middleware below it. The
+classes made by `browser_only` replace Django's of the same name: they do their work for browsers and step aside for
 requests that carry a bearer token, which need no session, no cookie and no CSRF check.
 """
 
@@ -58,7 +58,9 @@ def _is_page(response: HttpResponseBase) -> bool:
 
 def is_token_request(request: HttpRequest) -> bool:
     """Say whether this is a call of the API with a bearer token: nothing in it depends on cookies."""
-    return request.path_info.startswith(API_PREFIX) and request.META.get("HTTP_AUTHORIZATION", "").startswith("Bearer ")
+    return request.path_info.startswith(API_PREFIX) and request.META.get("HTTP_AUTHORIZATION", "").startswith(
+        "Bearer "
+    )
 
 
 def browser_only(middleware: type[Any]) -> type[Any]:

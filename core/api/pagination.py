@@ -1,5 +1,6 @@
 """Pages of lists. They stand in a module of their own: viewsets and settings both import them."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError as FieldValidationError
@@ -41,7 +42,7 @@ class PageNumberPagination(pagination.PageNumberPagination):
         return min(positive_integer(request, "page_size", PAGE_SIZE), MAX_PAGE_SIZE)
 
     def paginate_queryset(
-        self, queryset: QuerySet[Any], request: Request, view: "APIView | None" = None
+        self, queryset: QuerySet[Any] | Sequence[Any], request: Request, view: "APIView | None" = None
     ) -> list[Any] | None:
         self.request = request
         number = positive_integer(request, "page", 1)
@@ -89,9 +90,10 @@ class AppendOnlyPagination(pagination.CursorPagination):
         return (ordering,) if isinstance(ordering, str) else tuple(ordering)
 
     def paginate_queryset(
-        self, queryset: QuerySet[Any], request: Request, view: "APIView | None" = None
+        self, queryset: QuerySet[Any] | Sequence[Any], request: Request, view: "APIView | None" = None
     ) -> list[Any] | None:
         assert view is not None
+        assert isinstance(queryset, QuerySet)
         cursor = self.decode_cursor(request)
         if cursor is not None and cursor.position is not None:
             name = self.get_ordering(request, queryset, view)[0].lstrip("-")

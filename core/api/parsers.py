@@ -2,9 +2,11 @@
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NoReturn
 
+from django.conf import settings
+from django.core.exceptions import RequestDataTooBig
 from rest_framework.exceptions import NotAcceptable, ParseError
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
@@ -28,6 +30,17 @@ class LiteralFloat(float):
 
     def __str__(self) -> str:
         return self.literal
+
+
+def _read(stream: Any) -> bytes:
+    """Read a body up to the size that Django allows elsewhere; REST framework itself would take any."""
+    limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+    if limit is None:
+        return stream.read()
+    body: bytes = stream.read(limit + 1)
+    if len(body) > limit:
+        raise RequestDataTooBig("The request body is too large.")
+    return body
 
 
 def _float(literal: str) -> LiteralFloat:
@@ -75,7 +88,7 @@ class StrictJSONParser(BaseParser):
         self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
         try:
-            text = stream.read().decode("utf-8-sig")
+            text = _read(stream).decode("utf-8-sig")
             data = json.loads(
                 text, parse_float=_float, parse_constant=_constant, object_pairs_hook=_unique_members
             )
@@ -95,7 +108,9 @@ class StrictJSONParser(BaseParser):
             if "\x00" in string:
                 raise ParseError("Text must not contain NUL characters.", code="null_characters_not_allowed")
             if any("\ud800" <= character <= "\udfff" for character in string):
-                raise ParseError("Text contains half of a surrogate pair.", code="surrogate_characters_not_allowed")
+                raise ParseError(
+                    "Text contains half of a surrogate pair.", code="surrogate_characters_not_allowed"
+                )
 
 
 class JSONNegotiation(BaseContentNegotiation):
@@ -103,12 +118,12 @@ class JSONNegotiation(BaseContentNegotiation):
 
     ACCEPTED = frozenset({"*/*", "application/*", "application/json", "application/problem+json"})
 
-    def select_parser(self, request: Request, parsers: list[BaseParser]) -> BaseParser | None:
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> BaseParser | None:
         content_type = request.content_type.partition(";")[0].strip().lower()
         return next((parser for parser in parsers if parser.media_type == content_type), None)
 
     def select_renderer(
-        self, request: Request, renderers: list[BaseRenderer], format_suffix: str | None = None
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
         accepts = {
             part.partition(";")[0].strip().lower()
@@ -117,6 +132,11 @@ class JSONNegotiation(BaseContentNegotiation):
         }
         for renderer in renderers:
             own = renderer.media_type or "*/*"
-            if not accepts or accepts & self.ACCEPTED or own in accepts or f"{own.partition('/')[0]}/*" in accepts:
+            if (
+                not accepts
+                or accepts & self.ACCEPTED
+                or own in accepts
+                or f"{own.partition('/')[0]}/*" in accepts
+            ):
                 return renderer, own
-        raise NotAcceptable("This address answers JSON only.", available_renderers=renderers)
+        raise NotAcceptable("This address answers JSON only.", available_renderers=list(renderers))

@@ -11,16 +11,17 @@ where `code` is for machines and stays the same, `detail` is a sentence for peop
 refusal) stands beside them. A fault of ours is a 500 that tells nothing about the inside.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 import psycopg
-from django.core.exceptions import PermissionDenied, SuspiciousOperation
+from django.core.exceptions import PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.core.exceptions import ValidationError as ModelValidationError
 from django.db import DataError, IntegrityError, OperationalError
 from django.db.models import ProtectedError, RestrictedError
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.http.multipartparser import MultiPartParserError
 from django_fsm import ConcurrentTransition, TransitionNotAllowed
 from drf_standardized_errors.handler import ExceptionHandler
 from rest_framework import exceptions
@@ -31,11 +32,14 @@ from core.api.pointers import FlatError, flatten
 from core.errors import BillingError
 
 CONTENT_TYPE = "application/problem+json"
+CHALLENGE = 'Bearer realm="api"'
 RETRY_AFTER_SECONDS = 2
 
 
 class Problem(exceptions.APIException):
     """Any error on its way to the client: status, code, sentence, flat errors, further members."""
+
+    auth_header: str | None = None
 
     def __init__(
         self,
@@ -169,46 +173,46 @@ def _transition(exc: TransitionNotAllowed) -> Problem:
 
 def _api_exception(exc: exceptions.APIException) -> Problem:
     if isinstance(exc, exceptions.Throttled):
-        wait = max(1, int(exc.wait or 0))
+        wait = max(1, int(getattr(exc, "wait", None) or 0))
         return Problem(429, "throttled", f"Too many requests. Try again in {wait} s.", retry_after=wait)
     errors = list(flatten(exc.detail))
     first = errors[0] if errors else FlatError("", exc.default_code, str(exc.default_detail))
     return Problem(exc.status_code, first.code, first.detail, retry_after=getattr(exc, "wait", None))
 
 
+def _fixed(status: int, code: str, detail: str) -> Callable[[Any], Problem]:
+    return lambda exc: Problem(status, code, detail)
+
+
+# The first type that fits translates, so the special ones stand before the general ones.
+_TRANSLATIONS: tuple[tuple[type[Exception], Callable[[Any], Problem]], ...] = (
+    (Problem, lambda exc: exc),
+    (BillingError, _billing_error),
+    (exceptions.ValidationError, _validation),
+    (exceptions.APIException, _api_exception),
+    (ModelValidationError, lambda exc: _validation(exceptions.ValidationError(get_error_detail(exc)))),
+    (Http404, _fixed(404, "not_found", "There is nothing here that you can see.")),
+    (PermissionDenied, _fixed(403, "permission_denied", "You do not have the right to do this.")),
+    (
+        ConcurrentTransition,
+        _fixed(409, "concurrent_change", "Somebody else changed it meanwhile. Fetch it again."),
+    ),
+    (TransitionNotAllowed, _transition),
+    (ProtectedError, _protected),
+    (RestrictedError, _protected),
+    (IntegrityError, _integrity),
+    (DataError, _fixed(400, "invalid", "A value does not fit: it is too long, too large or malformed.")),
+    (OperationalError, _operational),
+    (MultiPartParserError, _fixed(400, "malformed_multipart", "The multipart body is malformed.")),
+    (UnreadablePostError, _fixed(400, "body_cut_off", "The request body ended too early. Send it again.")),
+    (RequestDataTooBig, _fixed(413, "too_large", "The request body is larger than this server takes.")),
+    (SuspiciousOperation, _fixed(400, "bad_request", "The request is malformed.")),
+)
+
+
 def translate(exc: Exception) -> Problem | None:
     """Return the problem that an exception stands for, or None if it is a fault of ours."""
-    match exc:
-        case Problem():
-            return exc
-        case BillingError():
-            return _billing_error(exc)
-        case exceptions.ValidationError():
-            return _validation(exc)
-        case exceptions.APIException():
-            return _api_exception(exc)
-        case ModelValidationError():
-            return _validation(exceptions.ValidationError(get_error_detail(exc)))
-        case Http404():
-            return Problem(404, "not_found", "There is nothing here that you can see.")
-        case PermissionDenied():
-            return Problem(403, "permission_denied", "You do not have the right to do this.")
-        case ConcurrentTransition():
-            return Problem(409, "concurrent_change", "Somebody else changed it meanwhile. Fetch it and try again.")
-        case TransitionNotAllowed():
-            return _transition(exc)
-        case ProtectedError() | RestrictedError():
-            return _protected(exc)
-        case IntegrityError():
-            return _integrity(exc)
-        case DataError():
-            return Problem(400, "invalid", "A value does not fit: it is too long, too large or malformed.")
-        case OperationalError():
-            return _operational(exc)
-        case SuspiciousOperation():
-            return Problem(400, "bad_request", "The request is malformed.")
-        case _:
-            return None
+    return next((make(exc) for kind, make in _TRANSLATIONS if isinstance(exc, kind)), None)
 
 
 class ProblemHandler(ExceptionHandler):
@@ -218,8 +222,8 @@ class ProblemHandler(ExceptionHandler):
         problem = translate(exc)
         if problem is None:
             return exc
-        # REST framework puts the challenge on its own exception; it must survive the translation.
-        problem.auth_header = getattr(exc, "auth_header", None)  # type: ignore[attr-defined]
+        if problem.status_code == HTTPStatus.UNAUTHORIZED:
+            problem.auth_header = getattr(exc, "auth_header", CHALLENGE)
         return problem
 
     def convert_unhandled_exceptions(self, exc: Exception) -> exceptions.APIException:
@@ -229,11 +233,12 @@ class ProblemHandler(ExceptionHandler):
 
     def format_exception(self, exc: exceptions.APIException) -> dict[str, Any]:
         assert isinstance(exc, Problem)
+        request = self.context["request"]
         return problem_body(
             exc.status_code,
             exc.code,
             str(exc.detail),
-            instance=self.context["request"].path,
+            instance=request.path if request is not None else "",
             errors=exc.flat_errors,
             extra=exc.extra,
         )

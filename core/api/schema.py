@@ -1,7 +1,7 @@
 """The OpenAPI document: what is true of every operation is written once, here.
 
-Every operation gets the tag, a summary, the headers it understands and the problems it can answer with. Authors
-add what only they know, in one line::
+Every operation gets the tag, a summary, the headers it understands and the problems it can answer with.
+Authors add what only they know, in one line::
 
     @operations(
         list=operation(summary="List invoices."),
@@ -26,7 +26,7 @@ Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 PROBLEM_SCHEMA: dict[str, Any] = {
     "type": "object",
-    "description": "RFC 9457. Further members carry data for machines: amounts, states, who can lift a refusal.",
+    "description": "RFC 9457. Further members carry data: amounts, states, who can lift a refusal.",
     "properties": {
         "type": {"type": "string", "example": "/problems/invalid"},
         "title": {"type": "string", "example": "Bad Request"},
@@ -39,7 +39,11 @@ PROBLEM_SCHEMA: dict[str, Any] = {
             "items": {
                 "type": "object",
                 "properties": {
-                    "pointer": {"type": "string", "description": "JSON Pointer.", "example": "/splits/0/percent"},
+                    "pointer": {
+                        "type": "string",
+                        "description": "JSON Pointer.",
+                        "example": "/splits/0/percent",
+                    },
                     "code": {"type": "string"},
                     "detail": {"type": "string"},
                 },
@@ -53,7 +57,10 @@ PROBLEM_SCHEMA: dict[str, Any] = {
 
 # What each status means in this API, with the codes that any operation may give.
 PROBLEMS: dict[int, tuple[str, tuple[str, ...]]] = {
-    400: ("The request is invalid; `errors` names each value.", ("invalid", "unknown_field", "unknown_parameter")),
+    400: (
+        "The request is invalid; `errors` names each value.",
+        ("invalid", "unknown_field", "unknown_parameter"),
+    ),
     401: ("Nobody is signed in, or the token no longer holds.", ("not_authenticated", "token_not_valid")),
     403: ("You see it, but have no right to do this.", ("permission_denied",)),
     404: ("It does not exist, or you cannot see it.", ("not_found",)),
@@ -83,8 +90,8 @@ def operation(
 ) -> Callable[[Decorated], Decorated]:
     """Describe one operation: `extend_schema` with examples and problem codes in one line.
 
-    `errors` maps a status to the codes of its own ({409: ["insufficient_budget"]}) or lists statuses. `example`
-    is a request body that runs on the sample data, `response_example` the answer (one item, for a list).
+    `errors` maps a status to the codes of its own ({409: ["insufficient_budget"]}) or lists statuses.
+    `example` is a request body that runs on the sample data, `response_example` the answer (one item, for a list).
     `kwargs` are those of drf-spectacular's `extend_schema`: request, responses, parameters, operation_id.
     """
     examples = list(kwargs.pop("examples", None) or [])
@@ -92,9 +99,7 @@ def operation(
         examples.append(OpenApiExample("Example", value=example, request_only=True))
     if response_example is not None:
         examples.append(OpenApiExample("Example answer", value=response_example, response_only=True))
-    codes = {
-        int(status): tuple(errors[status]) if isinstance(errors, Mapping) else () for status in errors
-    }
+    codes = {int(status): tuple(errors[status]) if isinstance(errors, Mapping) else () for status in errors}
     described = extend_schema(summary=summary, description=description, examples=examples or None, **kwargs)
 
     def decorate(function: Decorated) -> Decorated:
@@ -170,21 +175,27 @@ class BillingAutoSchema(AutoSchema):
                     "Idempotency-Key",
                     OpenApiTypes.STR,
                     OpenApiParameter.HEADER,
-                    description="A key of your choice; a retry with the same key and body gets the first answer.",
+                    description="A key of your choice; a retry with it gets the first answer.",
                     pattern="^[!-~]{1,255}$",
                 )
             )
         if self._is_versioned():
             header = "If-None-Match" if self.method == "GET" else "If-Match"
             meaning = (
-                "304 if the ETag is still the same." if self.method == "GET" else "412 unless the ETag is this."
+                "304 if the ETag is still the same."
+                if self.method == "GET"
+                else "412 unless the ETag is this."
             )
             parameters.append(
                 OpenApiParameter(header, OpenApiTypes.STR, OpenApiParameter.HEADER, description=meaning)
             )
             parameters.append(
                 OpenApiParameter(
-                    "ETag", OpenApiTypes.STR, OpenApiParameter.HEADER, response=[200, 201], description="Its version."
+                    "ETag",
+                    OpenApiTypes.STR,
+                    OpenApiParameter.HEADER,
+                    response=[200, 201],
+                    description="Its version.",
                 )
             )
         return parameters
@@ -209,7 +220,11 @@ class BillingAutoSchema(AutoSchema):
             return False
         queryset = getattr(self.view, "queryset", None)
         names = {field.name for field in queryset.model._meta.fields} if queryset is not None else set()
-        return "version" in names and self.view.action in ("retrieve", "partial_update", "destroy")
+        return "version" in names and getattr(self.view, "action", None) in (
+            "retrieve",
+            "partial_update",
+            "destroy",
+        )
 
     def _takes_idempotency_key(self) -> bool:
         takes = getattr(self.view, "takes_idempotency_key", None)
@@ -241,7 +256,7 @@ class BillingAutoSchema(AutoSchema):
         )
         self.registry.register_on_missing(component)
         meaning, usual = PROBLEMS.get(status, (HTTPStatus(status).phrase, ()))
-        codes = (*own_codes, *usual)
+        codes = tuple(dict.fromkeys((*own_codes, *usual)))
         example = {
             "type": f"/problems/{codes[0]}",
             "title": HTTPStatus(status).phrase,

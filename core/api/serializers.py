@@ -19,8 +19,8 @@ from rest_framework.fields import get_attribute
 from rest_framework.validators import UniqueValidator
 
 from core.errors import Invalid
-from core.money import CurrencyField as CurrencyModelField
 from core.money import MAX_DECIMALS, ExactCostField, MoneyField, minor_units, parse_amount, plain_amount
+from core.money import CurrencyField as CurrencyModelField
 
 # --- Amounts ---------------------------------------------------------------------------------------------
 
@@ -116,8 +116,8 @@ class UTCDateTimeField(serializers.DateTimeField):
 class ScopedRelatedField(serializers.PrimaryKeyRelatedField):
     """A foreign key by id, of which only the records that the caller sees exist (ENT-04).
 
-    `entity_id = ScopedRelatedField(Entity.objects.all(), source="entity")`; a `BillingModelSerializer` makes it
-    by itself for every name in `Meta.fields` that is a foreign key followed by `_id`. The queryset must offer
+    `entity_id = ScopedRelatedField(Entity.objects.all(), source="entity")`; a `BillingModelSerializer` makes
+    it by itself for every name in `Meta.fields` that is a foreign key followed by `_id`. The queryset must offer
     `visible_to(user)`, unless `scope=` says what the caller sees.
     """
 
@@ -135,6 +135,7 @@ class ScopedRelatedField(serializers.PrimaryKeyRelatedField):
 
     def get_queryset(self) -> QuerySet[Any]:
         queryset = super().get_queryset()
+        assert queryset is not None, "A field that is written needs a queryset."
         user = self.context["request"].user
         if self.scope is not None:
             return self.scope(queryset, user)
@@ -187,8 +188,9 @@ class BillingSerializer(StrictFieldsMixin, serializers.Serializer[Any]):
 class BillingModelSerializer(StrictFieldsMixin, serializers.ModelSerializer[Any]):
     """Base of serializers of models.
 
-    Money fields become decimal strings, foreign keys named `<name>_id` in `Meta.fields` are scoped to what the
-    caller sees, states (protected FSM fields) are read-only, uniqueness is left to the service and the database.
+    Money fields become decimal strings, foreign keys named `<name>_id` in `Meta.fields` are scoped to what
+    the caller sees, states (protected FSM fields) are read-only, uniqueness is left to the service and the
+    database.
     """
 
     serializer_related_field = ScopedRelatedField

@@ -4,7 +4,6 @@ A fixed window in one round trip: REST framework's own throttles keep a list of 
 some thousand requests a minute costs more than the request.
 """
 
-import time
 from typing import TYPE_CHECKING, ClassVar
 
 import redis
@@ -15,6 +14,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
+from core import clock
 from core.api.redis_client import redis_client
 
 # REST framework's settings name this module, so its views cannot be imported while it loads.
@@ -50,7 +50,7 @@ class WindowThrottle(BaseThrottle):
         limit, seconds = self.rate(request)
         if limit <= 0:
             return True
-        now = time.time()
+        now = clock.now().timestamp()
         window = int(now // seconds)
         key = cache.make_key(f"rate:{self.scope}:{self.caller(request)}:{window}")
         try:

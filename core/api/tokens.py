@@ -1,13 +1,12 @@
 """Access and refresh tokens: making them, knowing whose they are, revoking them (SEC-04).
 
-A token names the user and carries two marks of the user's state: `ver`, the user's `token_version`, and `pwd`,
-a digest of the password's hash. Raising the version or changing the password ends every token that was
+A token names the user and carries two marks of the user's state: `ver`, the user's `token_version`, and
+`pwd`, a digest of the password's hash. Raising the version or changing the password ends every token that was
 given out before. Each process keeps what it read of a user for `settings.API_USER_CACHE_SECONDS` (5): that is
 the longest time for which another process may still let in a user who was deactivated or whose tokens were
 revoked; the process that saved the user knows at once. Refreshing a token always asks the database.
 """
 
-import time
 from collections.abc import Mapping
 from threading import Lock
 from typing import Any, NamedTuple
@@ -57,7 +56,9 @@ def access_token_renew(*, refresh: str) -> str:
     try:
         token = RefreshToken(refresh)  # type: ignore[arg-type]
     except TokenError as error:
-        raise Unauthenticated("token_not_valid", "The refresh token is invalid or expired. Sign in again.") from error
+        raise Unauthenticated(
+            "token_not_valid", "The refresh token is invalid or expired. Sign in again."
+        ) from error
     _checked(User.objects.filter(pk=_user_id(token)).first(), token)
     return str(token.access_token)
 
@@ -112,7 +113,7 @@ def _checked(user: User | None, token: Token) -> User:
 
 def _user(user_id: int) -> User | None:
     known = _known.get(user_id)
-    if known is None or known.good_until < time.monotonic():
+    if known is None or known.good_until < clock.now().timestamp():
         values = User.objects.filter(pk=user_id).values(*_FIELDS).first()
         if values is None:
             return None
@@ -121,7 +122,7 @@ def _user(user_id: int) -> User | None:
 
 
 def _remember(user_id: int, values: dict[str, Any]) -> _Known:
-    known = _Known(time.monotonic() + settings.API_USER_CACHE_SECONDS, values)
+    known = _Known(clock.now().timestamp() + settings.API_USER_CACHE_SECONDS, values)
     if settings.API_USER_CACHE_SECONDS > 0:
         with _lock:
             if len(_known) >= MAX_KNOWN_USERS:

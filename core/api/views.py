@@ -73,7 +73,7 @@ class TokenView(SignInView):
 
     @operation(
         summary="Sign in: get an access and a refresh token.",
-        description="The access token lasts for minutes, the refresh token for hours; see `exp` inside of them.",
+        description="The access token lasts for minutes, the refresh token for hours.",
         request=CredentialsSerializer,
         responses={200: TokenPairSerializer},
         errors={401: ["invalid_credentials"], 503: ["unavailable"]},
@@ -183,7 +183,7 @@ class ExchangeRateFilter(BillingFilterSet):
     retrieve=operation(summary="Get one exchange rate."),
     create=operation(
         summary="Record an exchange rate of your own.",
-        description="On one date a company's own source wins over the ECB. Rates are never changed, only added.",
+        description="On one date a company's own source wins over the ECB. Rates are only added.",
         errors={409: ["exchange_rate_exists"]},
         example={"date": "2024-09-30", "base": "EUR", "quote": "USD", "rate": "1.1200", "source": "treasury"},
     ),
@@ -215,7 +215,9 @@ class NotificationSerializer(BillingModelSerializer):
 
 
 class NotificationFilter(BillingFilterSet):
-    unread = BooleanFilter(field_name="read_at", lookup_expr="isnull", label="Only those not read yet, or only those read.")
+    unread = BooleanFilter(
+        field_name="read_at", lookup_expr="isnull", label="Only those not read yet, or only those read."
+    )
 
     class Meta:
         model = Notification
@@ -225,7 +227,9 @@ class NotificationFilter(BillingFilterSet):
 @operations(
     list=operation(summary="List the caller's own notifications, the newest first."),
     retrieve=operation(summary="Get one notification."),
-    read=operation(summary="Mark one notification as read.", request=None, responses={200: NotificationSerializer}),
+    read=operation(
+        summary="Mark one notification as read.", request=None, responses={200: NotificationSerializer}
+    ),
 )
 class NotificationViewSet(BillingViewSet):
     """Everyone sees their own and nobody else's."""

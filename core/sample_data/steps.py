@@ -27,7 +27,7 @@ def load_rates(run: SampleRun) -> None:
 
 
 def choose_months(run: SampleRun) -> None:
-    """Set the months of the run: those of the sample that is there, else the last full ones that have rates."""
+    """Set the months of the run: those of the sample if it is there, else the last ones that have rates."""
     first = _first_month_there()
     if first is None:
         last_rate = _last_rate_date()

@@ -34,6 +34,26 @@ def list_link(context: template.Context, name: str, value: object) -> str:
     return f"?{params.urlencode()}"
 
 
+@register.simple_tag(takes_context=True)
+def breadcrumbs(context: template.Context) -> list[dict[str, str]]:
+    """Return where one is: the list, the record, the page. Names of apps say nothing to people and are left out."""
+    opts, title = context.get("opts"), str(context.get("title") or "")
+    if opts is None or not hasattr(opts, "verbose_name_plural"):
+        return [{"title": title, "url": ""}]
+    prefix = f"admin:{opts.app_label}_{opts.model_name}"
+    plural = str(opts.verbose_name_plural)
+    crumbs = [{"title": plural[:1].upper() + plural[1:], "url": _link(f"{prefix}_changelist")}]
+    original = context.get("original") or context.get("object")
+    on_its_page = context.get("adminform") is not None
+    if original is not None and not isinstance(original, str):
+        crumbs.append({"title": str(original), "url": reverse(f"{prefix}_change", args=[original.pk])})
+    elif on_its_page:
+        crumbs.append({"title": f"New {opts.verbose_name}", "url": ""})
+    if not on_its_page and context.get("cl") is None and title:
+        crumbs.append({"title": title, "url": ""})
+    return crumbs
+
+
 @register.simple_tag
 def empty_state(cl: Any, may_add: bool = False) -> dict[str, Any]:
     """Return what an empty list says: nothing matches the filters, or what the list is for and how to begin."""

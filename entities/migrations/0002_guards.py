@@ -56,8 +56,7 @@ CREATE TRIGGER {closure}_delete BEFORE DELETE ON {table}
 
 def drop_closure_triggers(table: str, closure: str) -> str:
     return "".join(
-        f"DROP TRIGGER IF EXISTS {closure}_{event} ON {table};"
-        for event in ("insert", "move", "delete")
+        f"DROP TRIGGER IF EXISTS {closure}_{event} ON {table};" for event in ("insert", "move", "delete")
     )
 
 
@@ -93,6 +92,82 @@ def append_only_trigger(table: str) -> str:
     )
 
 
+# ALC-01, ALC-07: at commit the lines of a posting sum to its amount (to zero where the cost moves within it), and
+# what was credited of a line lies between nothing and the line.
+BALANCE_FUNCTION = """
+CREATE FUNCTION check_allocation_balance() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    changed bigint;
+    wanted numeric;
+    found numeric;
+    line cost_allocations;
+BEGIN
+    IF TG_TABLE_NAME = 'cost_allocations' THEN
+        changed := NEW.posting_id;
+    ELSE
+        changed := NEW.id;
+    END IF;
+    SELECT CASE WHEN source_department_id IS NULL THEN amount ELSE 0 END INTO wanted
+        FROM allocation_postings WHERE id = changed;
+    SELECT coalesce(sum(amount), 0) INTO found FROM cost_allocations WHERE posting_id = changed;
+    IF found <> wanted THEN
+        RAISE EXCEPTION 'the lines of allocation posting % sum to %, not %', changed, found, wanted
+            USING ERRCODE = 'check_violation', CONSTRAINT = 'allocation_posting_balanced';
+    END IF;
+    IF TG_TABLE_NAME = 'cost_allocations' AND NEW.credits_id IS NOT NULL THEN
+        SELECT * INTO line FROM cost_allocations WHERE id = NEW.credits_id;
+        SELECT line.amount + coalesce(sum(amount), 0) INTO found
+            FROM cost_allocations WHERE credits_id = line.id;
+        IF found * line.amount < 0 OR abs(found) > abs(line.amount) THEN
+            RAISE EXCEPTION 'the credits of cost allocation % leave % of %', line.id, found, line.amount
+                USING ERRCODE = 'check_violation', CONSTRAINT = 'cost_allocation_credited_within_line';
+        END IF;
+    END IF;
+    RETURN NULL;
+END $$;
+"""
+
+
+def balance_trigger(table: str) -> str:
+    return (
+        f"CREATE CONSTRAINT TRIGGER {table}_balanced AFTER INSERT ON {table} DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION check_allocation_balance();"
+    )
+
+
+# ALC-04: a rule version that was used keeps its weights; only its open end may be set.
+USED_VERSION_FUNCTION = """
+CREATE FUNCTION keep_used_rule_version() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    version bigint;
+BEGIN
+    IF TG_TABLE_NAME = 'allocation_rule_versions' THEN
+        version := OLD.id;
+        IF TG_OP = 'UPDATE' AND (NEW.id, NEW.rule_id, NEW.number, NEW.basis, NEW.driver, NEW.valid_from)
+                IS NOT DISTINCT FROM (OLD.id, OLD.rule_id, OLD.number, OLD.basis, OLD.driver, OLD.valid_from) THEN
+            RETURN NEW;
+        END IF;
+    ELSIF TG_OP = 'INSERT' THEN
+        version := NEW.version_id;
+    ELSE
+        version := OLD.version_id;
+    END IF;
+    IF EXISTS (SELECT 1 FROM allocation_postings WHERE rule_version_id = version) THEN
+        RAISE EXCEPTION 'allocation rule version % has been used and never changes', version
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'allocation_rule_version_used';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        RETURN OLD;
+    END IF;
+    RETURN NEW;
+END $$;
+"""
+USED_VERSION_EVENTS = {
+    "allocation_rule_versions": "UPDATE OR DELETE",
+    "allocation_rule_targets": "INSERT OR UPDATE OR DELETE",
+}
+
+
 class Migration(migrations.Migration):
     dependencies = [("entities", "0001_initial")]
 
@@ -103,9 +178,7 @@ class Migration(migrations.Migration):
             drop_closure_triggers("billing_entities", "entity_closure"),
         ),
         migrations.RunSQL(
-            closure_triggers(
-                "departments", "department_closure", "department_no_cycle"
-            ),
+            closure_triggers("departments", "department_closure", "department_no_cycle"),
             drop_closure_triggers("departments", "department_closure"),
         ),
         *(
@@ -122,5 +195,19 @@ class Migration(migrations.Migration):
                 f"DROP TRIGGER {table}_append_only ON {table};",
             )
             for table in APPEND_ONLY
+        ),
+        migrations.RunSQL(BALANCE_FUNCTION, "DROP FUNCTION check_allocation_balance();"),
+        *(
+            migrations.RunSQL(balance_trigger(table), f"DROP TRIGGER {table}_balanced ON {table};")
+            for table in APPEND_ONLY
+        ),
+        migrations.RunSQL(USED_VERSION_FUNCTION, "DROP FUNCTION keep_used_rule_version();"),
+        *(
+            migrations.RunSQL(
+                f"CREATE TRIGGER {table}_used BEFORE {events} ON {table} "
+                "FOR EACH ROW EXECUTE FUNCTION keep_used_rule_version();",
+                f"DROP TRIGGER {table}_used ON {table};",
+            )
+            for table, events in USED_VERSION_EVENTS.items()
         ),
     ]

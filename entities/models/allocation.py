@@ -5,6 +5,7 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models import F, Q
 
+from core import clock
 from core.history import AuditedHistory
 from core.models import TimestampedModel, VersionedModel
 from core.money import CurrencyField, MoneyField
@@ -12,6 +13,7 @@ from entities.constraints import no_overlapping_dates
 from entities.querysets import (
     AllocationPostingQuerySet,
     AllocationRuleQuerySet,
+    AllocationRuleVersionQuerySet,
     CostAllocationQuerySet,
 )
 
@@ -30,9 +32,7 @@ class AllocationRule(VersionedModel, TimestampedModel):
     spread on by the rules of later steps only.
     """
 
-    entity = models.ForeignKey(
-        "entities.Entity", on_delete=models.PROTECT, related_name="allocation_rules"
-    )
+    entity = models.ForeignKey("entities.Entity", on_delete=models.PROTECT, related_name="allocation_rules")
     name = models.CharField(max_length=200)
     source = models.ForeignKey(
         "entities.Department",
@@ -40,9 +40,7 @@ class AllocationRule(VersionedModel, TimestampedModel):
         related_name="allocation_rules",
         help_text="Whose cost is spread.",
     )
-    step = models.PositiveSmallIntegerField(
-        default=1, validators=[MinValueValidator(1)]
-    )
+    step = models.PositiveSmallIntegerField(default=1, validators=[MinValueValidator(1)])
     is_active = models.BooleanField(default=True)
 
     history = AuditedHistory()
@@ -53,9 +51,7 @@ class AllocationRule(VersionedModel, TimestampedModel):
         ordering = ["entity", "step", "name"]
         permissions = [("run_allocationrule", "Can run an allocation rule")]
         constraints = [
-            models.UniqueConstraint(
-                fields=["entity", "name"], name="allocation_rule_name_unique"
-            ),
+            models.UniqueConstraint(fields=["entity", "name"], name="allocation_rule_name_unique"),
             models.UniqueConstraint(
                 fields=["source"],
                 condition=Q(is_active=True),
@@ -78,26 +74,20 @@ class AllocationRule(VersionedModel, TimestampedModel):
 class AllocationRuleVersion(TimestampedModel):
     """How a rule spreads from ``valid_from`` until before ``valid_to`` (ALC-04). Never edited once used."""
 
-    rule = models.ForeignKey(
-        AllocationRule, on_delete=models.PROTECT, related_name="versions"
-    )
+    rule = models.ForeignKey(AllocationRule, on_delete=models.PROTECT, related_name="versions")
     number = models.PositiveIntegerField()
-    basis = models.CharField(
-        max_length=10, choices=AllocationBasis, default=AllocationBasis.PERCENT
-    )
-    driver = models.CharField(
-        max_length=50, blank=True, help_text="What is counted, e.g. headcount or m²."
-    )
+    basis = models.CharField(max_length=10, choices=AllocationBasis, default=AllocationBasis.PERCENT)
+    driver = models.CharField(max_length=50, blank=True, help_text="What is counted, e.g. headcount or m².")
     valid_from = models.DateField()
     valid_to = models.DateField(null=True, blank=True)
+
+    objects = AllocationRuleVersionQuerySet.as_manager()
 
     class Meta:
         db_table = "allocation_rule_versions"
         ordering = ["rule", "-valid_from"]
         constraints = [
-            models.UniqueConstraint(
-                fields=["rule", "number"], name="allocation_rule_version_number"
-            ),
+            models.UniqueConstraint(fields=["rule", "number"], name="allocation_rule_version_number"),
             models.CheckConstraint(
                 condition=Q(valid_to__isnull=True) | Q(valid_to__gt=F("valid_from")),
                 name="allocation_rule_version_dates_ordered",
@@ -108,40 +98,46 @@ class AllocationRuleVersion(TimestampedModel):
     def __str__(self) -> str:
         return f"version {self.number} from {self.valid_from}"
 
+    @property
+    def access_entity_id(self) -> int:
+        return self.rule.entity_id
+
+    @property
+    def access_department_id(self) -> None:
+        return None
+
 
 class AllocationRuleTarget(models.Model):
     """One receiving department of a rule version; ``weight`` is its percent, amount, ratio or driver value."""
 
-    version = models.ForeignKey(
-        AllocationRuleVersion, on_delete=models.PROTECT, related_name="targets"
-    )
+    version = models.ForeignKey(AllocationRuleVersion, on_delete=models.PROTECT, related_name="targets")
     line_number = models.PositiveSmallIntegerField()
     department = models.ForeignKey(
         "entities.Department",
         on_delete=models.PROTECT,
         related_name="allocation_targets",
     )
-    weight = models.DecimalField(
-        max_digits=20, decimal_places=4, validators=[MinValueValidator(0)]
-    )
+    weight = models.DecimalField(max_digits=20, decimal_places=4, validators=[MinValueValidator(0)])
 
     class Meta:
         db_table = "allocation_rule_targets"
         ordering = ["version", "line_number"]
         constraints = [
-            models.UniqueConstraint(
-                fields=["version", "department"], name="allocation_target_once"
-            ),
-            models.UniqueConstraint(
-                fields=["version", "line_number"], name="allocation_target_line"
-            ),
-            models.CheckConstraint(
-                condition=Q(weight__gte=0), name="allocation_target_weight_not_negative"
-            ),
+            models.UniqueConstraint(fields=["version", "department"], name="allocation_target_once"),
+            models.UniqueConstraint(fields=["version", "line_number"], name="allocation_target_line"),
+            models.CheckConstraint(condition=Q(weight__gte=0), name="allocation_target_weight_not_negative"),
         ]
 
     def __str__(self) -> str:
-        return f"{self.department}: {self.weight}"
+        return f"{self.department}: {self.weight:f}"
+
+    @property
+    def access_entity_id(self) -> int:
+        return self.version.rule.entity_id
+
+    @property
+    def access_department_id(self) -> None:
+        return None
 
 
 class AllocationSource(models.TextChoices):
@@ -150,13 +146,15 @@ class AllocationSource(models.TextChoices):
     RULE = "rule", "Allocation rule"
     IMPORT = "import", "Imported"
     REVERSAL = "reversal", "Reversal"
+    CREDIT = "credit", "Credit"
 
 
 class AllocationPosting(models.Model):
     """One act of allocating ``amount``: the total, its grounds, and the lines that sum to it exactly.
 
-    Immutable; a mistake is put right by a posting that ``reverses`` it (ALC-07). The posting keeps the rule
-    version and the driver values it used (ALC-04, ALC-09).
+    Immutable; a mistake is put right by a posting that ``reverses`` it, or by postings that credit a part of it
+    (ALC-07). The posting keeps the rule version and the driver values it used (ALC-04, ALC-09). Where cost moves
+    from ``source_department`` its own line is minus the total, so that the lines sum to zero.
     """
 
     entity = models.ForeignKey(
@@ -196,11 +194,17 @@ class AllocationPosting(models.Model):
         blank=True,
         related_name="reversed_by",
     )
-    reason = models.CharField(max_length=500, blank=True)
-    created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
+    credits = models.ForeignKey(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="credited_by",
+        help_text="The posting of which this credits a part.",
     )
-    created_at = models.DateTimeField()
+    reason = models.CharField(max_length=500, blank=True)
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(default=clock.now, editable=False)
 
     objects = AllocationPostingQuerySet.as_manager()
 
@@ -213,6 +217,10 @@ class AllocationPosting(models.Model):
                 condition=Q(period_end__gt=F("period_start")),
                 name="allocation_posting_period_ordered",
             ),
+            models.CheckConstraint(
+                condition=Q(reverses__isnull=True) | Q(credits__isnull=True),
+                name="allocation_posting_reverses_or_credits",
+            ),
             models.UniqueConstraint(
                 fields=[
                     "rule_version",
@@ -221,7 +229,7 @@ class AllocationPosting(models.Model):
                     "currency",
                     "run",
                 ],
-                condition=Q(rule_version__isnull=False, reverses__isnull=True),
+                condition=Q(rule_version__isnull=False, reverses__isnull=True, credits__isnull=True),
                 name="allocation_posting_once_per_period",
             ),
         ]
@@ -245,13 +253,9 @@ class CostAllocation(models.Model):
     derived from usage are never billable, as the usage itself is billed.
     """
 
-    posting = models.ForeignKey(
-        AllocationPosting, on_delete=models.PROTECT, related_name="lines"
-    )
+    posting = models.ForeignKey(AllocationPosting, on_delete=models.PROTECT, related_name="lines")
     line_number = models.PositiveSmallIntegerField()
-    entity = models.ForeignKey(
-        "entities.Entity", on_delete=models.PROTECT, related_name="cost_allocations"
-    )
+    entity = models.ForeignKey("entities.Entity", on_delete=models.PROTECT, related_name="cost_allocations")
     department = models.ForeignKey(
         "entities.Department", on_delete=models.PROTECT, related_name="cost_allocations"
     )
@@ -271,7 +275,10 @@ class CostAllocation(models.Model):
         blank=True,
         related_name="reversed_by",
     )
-    created_at = models.DateTimeField()
+    credits = models.ForeignKey(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="credited_by"
+    )
+    created_at = models.DateTimeField(default=clock.now, editable=False)
 
     objects = CostAllocationQuerySet.as_manager()
 
@@ -279,9 +286,7 @@ class CostAllocation(models.Model):
         db_table = "cost_allocations"
         ordering = ["-id"]
         constraints = [
-            models.UniqueConstraint(
-                fields=["posting", "line_number"], name="cost_allocation_line"
-            ),
+            models.UniqueConstraint(fields=["posting", "line_number"], name="cost_allocation_line"),
             models.CheckConstraint(
                 condition=~Q(source__in=["usage", "rule"]) | Q(billable=False),
                 name="cost_allocation_from_usage_not_billable",
@@ -292,9 +297,7 @@ class CostAllocation(models.Model):
                 fields=["department", "period_start"],
                 name="cost_alloc_department_period",
             ),
-            models.Index(
-                fields=["entity", "period_start"], name="cost_alloc_entity_period"
-            ),
+            models.Index(fields=["entity", "period_start"], name="cost_alloc_entity_period"),
         ]
 
     def __str__(self) -> str:

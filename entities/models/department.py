@@ -23,17 +23,13 @@ class CostCenterType(models.TextChoices):
 class Department(VersionedModel, TimestampedModel):
     """A cost centre in the tree of one entity; the database refuses a cycle and a parent of another entity."""
 
-    entity = models.ForeignKey(
-        "entities.Entity", on_delete=models.PROTECT, related_name="departments"
-    )
+    entity = models.ForeignKey("entities.Entity", on_delete=models.PROTECT, related_name="departments")
     parent = models.ForeignKey(
         "self", on_delete=models.PROTECT, null=True, blank=True, related_name="children"
     )
     name = models.CharField(max_length=200)
     code = models.CharField(max_length=50)
-    cost_center_type = models.CharField(
-        max_length=12, choices=CostCenterType, default=CostCenterType.COST
-    )
+    cost_center_type = models.CharField(max_length=12, choices=CostCenterType, default=CostCenterType.COST)
     gl_code = models.CharField("GL code", max_length=50, blank=True)
     manager = models.ForeignKey(
         settings.AUTH_USER_MODEL,
@@ -57,13 +53,9 @@ class Department(VersionedModel, TimestampedModel):
         ordering = ["entity", "code"]
         permissions = [("view_department_costs", "Can see what a department costs")]
         constraints = [
-            models.UniqueConstraint(
-                "entity", Upper("code"), name="department_code_unique_in_entity"
-            ),
+            models.UniqueConstraint("entity", Upper("code"), name="department_code_unique_in_entity"),
             # The target of composite foreign keys that keep a department and its entity together.
-            models.UniqueConstraint(
-                fields=["id", "entity"], name="department_id_entity"
-            ),
+            models.UniqueConstraint(fields=["id", "entity"], name="department_id_entity"),
             models.CheckConstraint(
                 condition=Q(parent__isnull=True) | ~Q(parent=F("id")),
                 name="department_not_its_own_parent",
@@ -89,19 +81,13 @@ class Department(VersionedModel, TimestampedModel):
 class DepartmentClosure(models.Model):
     """Every (ancestor, descendant) pair of departments, the pair with itself included. Kept by trigger."""
 
-    ancestor = models.ForeignKey(
-        Department, on_delete=models.DO_NOTHING, related_name="below"
-    )
-    descendant = models.ForeignKey(
-        Department, on_delete=models.DO_NOTHING, related_name="above"
-    )
+    ancestor = models.ForeignKey(Department, on_delete=models.DO_NOTHING, related_name="below")
+    descendant = models.ForeignKey(Department, on_delete=models.DO_NOTHING, related_name="above")
     depth = models.PositiveSmallIntegerField()
 
     class Meta:
         db_table = "department_closure"
         default_permissions = ()
         constraints = [
-            models.UniqueConstraint(
-                fields=["ancestor", "descendant"], name="department_closure_pair"
-            ),
+            models.UniqueConstraint(fields=["ancestor", "descendant"], name="department_closure_pair"),
         ]

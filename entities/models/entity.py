@@ -1,6 +1,6 @@
 """The forest of billed organisations (ENT-00, ENT-01, ENT-02)."""
 
-from django.core.validators import MaxValueValidator, MinValueValidator
+from django.core.validators import MaxValueValidator, MinValueValidator, RegexValidator
 from django.db import models
 from django.db.models import F, Q
 
@@ -44,11 +44,16 @@ class Entity(VersionedModel, TimestampedModel):
     code = models.CharField(
         max_length=24,
         unique=True,
+        validators=[
+            RegexValidator(
+                r"^[A-Z0-9][A-Z0-9._-]*\Z",
+                "A code has capital letters, digits, dots, hyphens and underscores, e.g. ACME-DE.",
+                code="invalid_code",
+            )
+        ],
         help_text="Short and unique, used in document numbers and on the command line, e.g. ACME-DE.",
     )
-    entity_type = models.CharField(
-        max_length=20, choices=EntityType, default=EntityType.SUBSIDIARY
-    )
+    entity_type = models.CharField(max_length=20, choices=EntityType, default=EntityType.SUBSIDIARY)
     parent = models.ForeignKey(
         "self", on_delete=models.PROTECT, null=True, blank=True, related_name="children"
     )
@@ -77,23 +82,19 @@ class Entity(VersionedModel, TimestampedModel):
         help_text="Language of its documents.",
     )
     currency = CurrencyField()
-    payment_terms_days = models.PositiveSmallIntegerField(
-        default=30, validators=[MaxValueValidator(365)]
+    payment_terms_days = models.PositiveSmallIntegerField(default=30, validators=[MaxValueValidator(365)])
+    credit_limit = MoneyField(
+        null=True, blank=True, validators=[MinValueValidator(0)], help_text="Empty means no limit."
     )
-    credit_limit = MoneyField(null=True, blank=True, help_text="Empty means no limit.")
     consolidated_billing = models.BooleanField(
         default=True,
         help_text="Billed on the invoice of its payer (by default an entity above it).",
     )
-    time_zone = models.CharField(
-        max_length=50, default="UTC", validators=[validate_time_zone]
-    )
+    time_zone = models.CharField(max_length=50, default="UTC", validators=[validate_time_zone])
     fiscal_year_start_month = models.PositiveSmallIntegerField(
         default=1, validators=[MinValueValidator(1), MaxValueValidator(12)]
     )
-    tax_treatment = models.CharField(
-        max_length=2, choices=TaxTreatment, default=TaxTreatment.OUT_OF_SCOPE
-    )
+    tax_treatment = models.CharField(max_length=2, choices=TaxTreatment, default=TaxTreatment.OUT_OF_SCOPE)
     tax_rate = models.DecimalField(
         max_digits=6,
         decimal_places=3,
@@ -101,9 +102,7 @@ class Entity(VersionedModel, TimestampedModel):
         validators=[MinValueValidator(0), MaxValueValidator(100)],
         help_text="Percent charged on what this entity is billed when its treatment is the standard rate.",
     )
-    is_issuer = models.BooleanField(
-        default=False, help_text="Issues invoices in its own name."
-    )
+    is_issuer = models.BooleanField(default=False, help_text="Issues invoices in its own name.")
     is_default_issuer = models.BooleanField(default=False)
     bank_name = models.CharField(max_length=100, blank=True)
     iban = models.CharField(max_length=34, blank=True)
@@ -136,9 +135,7 @@ class Entity(VersionedModel, TimestampedModel):
                 condition=Q(fiscal_year_start_month__range=(1, 12)),
                 name="entity_fiscal_month_valid",
             ),
-            models.CheckConstraint(
-                condition=Q(tax_rate__range=(0, 100)), name="entity_tax_rate_valid"
-            ),
+            models.CheckConstraint(condition=Q(tax_rate__range=(0, 100)), name="entity_tax_rate_valid"),
             models.CheckConstraint(
                 condition=Q(is_default_issuer=False) | Q(is_issuer=True),
                 name="entity_default_issuer_issues",
@@ -170,21 +167,15 @@ class Entity(VersionedModel, TimestampedModel):
 class EntityClosure(models.Model):
     """Every (ancestor, descendant) pair with its distance, the pair with itself included. Kept by trigger."""
 
-    ancestor = models.ForeignKey(
-        Entity, on_delete=models.DO_NOTHING, related_name="below"
-    )
-    descendant = models.ForeignKey(
-        Entity, on_delete=models.DO_NOTHING, related_name="above"
-    )
+    ancestor = models.ForeignKey(Entity, on_delete=models.DO_NOTHING, related_name="below")
+    descendant = models.ForeignKey(Entity, on_delete=models.DO_NOTHING, related_name="above")
     depth = models.PositiveSmallIntegerField()
 
     class Meta:
         db_table = "entity_closure"
         default_permissions = ()
         constraints = [
-            models.UniqueConstraint(
-                fields=["ancestor", "descendant"], name="entity_closure_pair"
-            ),
+            models.UniqueConstraint(fields=["ancestor", "descendant"], name="entity_closure_pair"),
         ]
 
 
@@ -203,9 +194,7 @@ class EntityLink(TimestampedModel):
 
     entity = models.ForeignKey(Entity, on_delete=models.PROTECT, related_name="links")
     kind = models.CharField(max_length=15, choices=LinkKind)
-    target = models.ForeignKey(
-        Entity, on_delete=models.PROTECT, related_name="linked_from"
-    )
+    target = models.ForeignKey(Entity, on_delete=models.PROTECT, related_name="linked_from")
     valid_from = models.DateField()
     valid_to = models.DateField(
         null=True,

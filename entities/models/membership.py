@@ -26,12 +26,8 @@ class Membership(TimestampedModel):
     ``valid_from`` until before ``valid_to``; both may be open.
     """
 
-    user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="memberships"
-    )
-    entity = models.ForeignKey(
-        "entities.Entity", on_delete=models.PROTECT, related_name="memberships"
-    )
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="memberships")
+    entity = models.ForeignKey("entities.Entity", on_delete=models.PROTECT, related_name="memberships")
     department = models.ForeignKey(
         "entities.Department",
         on_delete=models.PROTECT,
@@ -64,9 +60,7 @@ class Membership(TimestampedModel):
                 name="membership_dates_ordered",
             ),
         ]
-        indexes = [
-            models.Index(fields=["user", "entity"], name="membership_user_entity")
-        ]
+        indexes = [models.Index(fields=["user", "entity"], name="membership_user_entity")]
 
     def __str__(self) -> str:
         return f"{self.user} · {self.get_role_display()}"

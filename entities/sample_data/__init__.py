@@ -1,1 +1,1 @@
-"""What entities contributes to the sample group: entities, people, departments, links and cost allocations."""
+"""What entities contributes to the sample group: entities, people, departments, links, allocations."""

@@ -35,7 +35,6 @@ class SampleDepartment:
     parent: str = ""
     cost_center_type: CostCenterType = CostCenterType.COST
     gl_code: str = "6410"
-    headcount: int = 0
 
 
 _US = {"country": "US", "currency": "USD", "time_zone": "America/New_York"}
@@ -160,7 +159,7 @@ ENTITIES: tuple[SampleEntity, ...] = (
             "legal_name": "Tarnholm UK Limited",
             "registration_number": "09999123",
             "tax_id": "GB123456782",
-            "street": "22 Weighbridge Lane",
+            "street": "5 Canal Wharf",
             "postal_code": "LS10 1AB",
             "city": "Leeds",
             "billing_email": "accounts.payable.uk@tarnholm.example",
@@ -192,6 +191,7 @@ ENTITIES: tuple[SampleEntity, ...] = (
             "billing_email": "keiri@tarnholm.example",
             "payment_terms_days": 45,
             "fiscal_year_start_month": 4,
+            "consolidated_billing": False,
         },
     ),
     SampleEntity("TARN-JP-OSA", "TARN-JP", "Osaka Branch", EntityType.BRANCH, {**_JP, "city": "Osaka"}),
@@ -210,9 +210,9 @@ DEPARTMENTS: tuple[SampleDepartment, ...] = (
     SampleDepartment(ISSUER, "IT-CLOUD", "Cloud platform", "niamh.kelly", "IT", _SERVICE),
     SampleDepartment(ISSUER, "IT-SEC", "Cyber security", "niamh.kelly", "IT", _SERVICE),
     SampleDepartment(ISSUER, "IT-WORK", "Workplace", "conor.walsh", "IT", _SERVICE, "6415"),
-    SampleDepartment(ISSUER, "FIN", "Finance operations", "aoife.brennan", "", _SERVICE, "6420", 46),
-    SampleDepartment(ISSUER, "HR", "People operations", "conor.walsh", "", _SERVICE, "6440", 21),
-    SampleDepartment(ISSUER, "PROC", "Procurement", "conor.walsh", "", _SERVICE, "6450", 17),
+    SampleDepartment(ISSUER, "FIN", "Finance operations", "aoife.brennan", "", _SERVICE, "6420"),
+    SampleDepartment(ISSUER, "HR", "People operations", "conor.walsh", "", _SERVICE, "6440"),
+    SampleDepartment(ISSUER, "PROC", "Procurement", "conor.walsh", "", _SERVICE, "6450"),
     SampleDepartment("TARN-US", "SALES", "Sales, Americas", "daniel.reyes", "", _REVENUE, "6600"),
     SampleDepartment("TARN-US", "SALES-PART", "Partner sales", "daniel.reyes", "SALES", _REVENUE, "6600"),
     SampleDepartment("TARN-US", "OPS", "Operations", "daniel.reyes", gl_code="6500"),

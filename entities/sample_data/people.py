@@ -7,6 +7,8 @@ from entities.sample_data.organisation import ISSUER, ROOT
 
 ADMINISTRATOR = "grace.holloway"
 FINANCE_MANAGER = "aoife.brennan"
+ERP_CONNECTOR = "erp-connector"
+FINANCE_STAFF = "ciaran.doyle"
 FINANCE_STAFF_DE = "jonas.keller"
 
 
@@ -74,7 +76,7 @@ PEOPLE: tuple[SamplePerson, ...] = (
         (SampleMembership(Role.FINANCE_STAFF, "TARN-DE"),),
     ),
     SamplePerson(
-        "ciaran.doyle",
+        FINANCE_STAFF,
         "Ciarán",
         "Doyle",
         FINANCE_MANAGER,
@@ -152,7 +154,7 @@ PEOPLE: tuple[SamplePerson, ...] = (
         (*_manages("TARN-JP", "SALES"), *_manages("TARN-JP-OSA", "SERV")),
     ),
     SamplePerson(
-        "erp-connector",
+        ERP_CONNECTOR,
         "ERP",
         "connector",
         "",

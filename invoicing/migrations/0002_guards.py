@@ -84,6 +84,40 @@ CREATE TRIGGER usage_record_billed BEFORE UPDATE OF entity_id, department_id ON 
     ) EXECUTE FUNCTION guard_billed_usage();
 """
 
+BILLED_ITEM_GUARD = """
+CREATE FUNCTION guard_billed_items() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    -- What an issued document bills is fixed; an item leaves a draft, or is released when its document is void.
+    IF TG_OP = 'UPDATE' THEN
+        IF EXISTS (
+            SELECT 1 FROM changed JOIN before ON before.id = changed.id
+            JOIN invoice_lines ON invoice_lines.id = before.invoice_line_id
+            JOIN invoices ON invoices.id = invoice_lines.invoice_id
+            WHERE invoices.status <> 'void' OR before.released_at IS NOT NULL OR changed.released_at IS NULL
+               OR (to_jsonb(changed) - 'released_at') <> (to_jsonb(before) - 'released_at')
+        ) OR (SELECT count(*) FROM changed JOIN before ON before.id = changed.id) <> (SELECT count(*) FROM changed) THEN
+            RAISE EXCEPTION 'a billed item changes only when its invoice is void'
+                USING ERRCODE = 'restrict_violation', CONSTRAINT = 'billed_item_is_immutable';
+        END IF;
+        RETURN NULL;
+    END IF;
+    IF EXISTS (
+        SELECT 1 FROM changed JOIN invoice_lines ON invoice_lines.id = changed.invoice_line_id
+        JOIN invoices ON invoices.id = invoice_lines.invoice_id WHERE invoices.status <> 'draft'
+    ) THEN
+        RAISE EXCEPTION 'what an issued invoice bills cannot be changed'
+            USING ERRCODE = 'restrict_violation', CONSTRAINT = 'billed_item_issued_is_immutable';
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER billed_item_insert AFTER INSERT ON billed_items
+    REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION guard_billed_items();
+CREATE TRIGGER billed_item_update AFTER UPDATE ON billed_items
+    REFERENCING NEW TABLE AS changed OLD TABLE AS before FOR EACH STATEMENT EXECUTE FUNCTION guard_billed_items();
+CREATE TRIGGER billed_item_delete AFTER DELETE ON billed_items
+    REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION guard_billed_items();
+"""
+
 DEPARTMENT_OF_ENTITY = """
 ALTER TABLE usage_records ADD CONSTRAINT usage_records_department_same_entity
     FOREIGN KEY (department_id, entity_id) REFERENCES departments (id, entity_id) DEFERRABLE INITIALLY IMMEDIATE;
@@ -107,6 +141,11 @@ class Migration(migrations.Migration):
             USAGE_GUARD,
             "DROP TRIGGER usage_record_content ON usage_records; DROP FUNCTION guard_usage_content();"
             "DROP TRIGGER usage_record_billed ON usage_records; DROP FUNCTION guard_billed_usage();",
+        ),
+        migrations.RunSQL(
+            BILLED_ITEM_GUARD,
+            "DROP TRIGGER billed_item_insert ON billed_items; DROP TRIGGER billed_item_update ON billed_items;"
+            "DROP TRIGGER billed_item_delete ON billed_items; DROP FUNCTION guard_billed_items();",
         ),
         migrations.RunSQL(
             DEPARTMENT_OF_ENTITY,

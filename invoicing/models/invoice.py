@@ -29,7 +29,8 @@ class InvoiceStatus(models.TextChoices):
 class NumberSeries(TimestampedModel):
     """The counter that numbers one issuer's documents of a type in a fiscal year, without gaps (INV-02).
 
-    ``last_number`` changes only by the conditional UPDATE at issue, as the last lock of its transaction.
+    ``last_number`` and ``last_issue_date`` change only by the conditional UPDATE at issue, as the last lock of
+    its transaction.
     """
 
     issuer = models.ForeignKey(
@@ -44,6 +45,11 @@ class NumberSeries(TimestampedModel):
         help_text="Stands before the year and the number, e.g. ACME-INV-.",
     )
     last_number = models.PositiveBigIntegerField(default=0)
+    last_issue_date = models.DateField(
+        null=True,
+        blank=True,
+        help_text="No document of the series may be dated before it, so that numbers follow dates.",
+    )
 
     history = AuditedHistory()
     objects = NumberSeriesQuerySet.as_manager()
@@ -242,6 +248,7 @@ class InvoiceLine(models.Model):
     gl_code = models.CharField("GL code", max_length=50, blank=True)
     description = models.CharField(max_length=500)
     provider = models.CharField(max_length=255, blank=True)
+    service = models.CharField(max_length=255, blank=True)
     charge_category = models.CharField(max_length=30, blank=True)
     item_count = models.PositiveIntegerField(
         help_text="Billed items that make this line."
@@ -300,12 +307,14 @@ class BilledItem(models.Model):
         on_delete=models.PROTECT,
         null=True,
         related_name="billed_items",
+        db_index=False,
     )
     cost_allocation = models.ForeignKey(
         "entities.CostAllocation",
         on_delete=models.PROTECT,
         null=True,
         related_name="billed_items",
+        db_index=False,
     )
     released_at = models.DateTimeField(null=True)
 
@@ -329,6 +338,9 @@ class BilledItem(models.Model):
                 name="cost_allocation_billed_once",
             ),
         ]
+
+    def __str__(self) -> str:
+        return f"item of line {self.invoice_line_id}"
 
 
 class InvoiceDocument(models.Model):

@@ -116,6 +116,8 @@ class UsageImport(TimestampedModel):
                 condition=Q(status="completed"),
                 name="usage_import_file_once_in_group",
             ),
+            # The target of the composite foreign key that keeps a record and its import in one group.
+            models.UniqueConstraint(fields=["id", "root"], name="usage_import_id_root"),
         ]
 
     def __str__(self) -> str:
@@ -233,13 +235,23 @@ class UsageRecord(models.Model):
     period in which its charge period starts (USE-04); ``charge_date`` is that day in UTC. ``row_hash`` is
     the SHA-256 of the row's content and ``occurrence`` counts equal rows within a file: together they make
     the row's identity in its group (USE-02).
+
+    Two composite keys of the migration check import and root, and department and entity, together; the single
+    ones would check the same again, for each of millions of rows.
     """
 
     usage_import = models.ForeignKey(
-        UsageImport, on_delete=models.PROTECT, related_name="records"
+        UsageImport,
+        on_delete=models.PROTECT,
+        related_name="records",
+        db_constraint=False,
     )
     root = models.ForeignKey(
-        "entities.Entity", on_delete=models.PROTECT, related_name="+", db_index=False
+        "entities.Entity",
+        on_delete=models.PROTECT,
+        related_name="+",
+        db_index=False,
+        db_constraint=False,
     )
     entity = models.ForeignKey(
         "entities.Entity",
@@ -254,6 +266,7 @@ class UsageRecord(models.Model):
         blank=True,
         related_name="usage_records",
         db_index=False,
+        db_constraint=False,
         help_text="Empty: unallocated.",
     )
     mapping_rule = models.ForeignKey(

@@ -1,4 +1,4 @@
-"""What the sample group buys from three cloud providers: services at list prices, and the workloads that use them.
+"""What the sample group buys from three cloud providers: services at list prices, and their users.
 
 Prices are of the size that the providers publish; they are no price list.
 """

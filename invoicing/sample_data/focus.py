@@ -4,7 +4,6 @@ import csv
 import hashlib
 import io
 import json
-import random
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -70,13 +69,14 @@ DAMAGE: tuple[tuple[str, str], ...] = (
     ("ChargePeriodStart", "31/02"),
     ("BillingCurrency", "US$"),
 )
-"""Columns, and what stands in them in the rows that `write` damages: each is a mistake seen in real exports."""
+"""Columns, and what stands in them in the rows that `write` damages: mistakes of real exports."""
 
 
 def write(provider: Provider, month: date, number: int, *, damaged: bool = False) -> bytes:
-    """Return the provider's export of the month as CSV; `number` counts the sample's months and drives growth.
+    """Return the provider's export of the month as CSV.
 
-    `damaged` adds a few rows that no importer can take.
+    `number` counts the sample's months and drives growth; `damaged` adds a few rows that no importer
+    can take.
     """
     rows = list(charges(provider, month, number))
     if damaged:
@@ -91,27 +91,20 @@ def write(provider: Provider, month: date, number: int, *, damaged: bool = False
 
 def charges(provider: Provider, month: date, number: int) -> Iterator[Row]:
     """Yield usage, then what the month as a whole costs: support, a credit, a commitment, a refund."""
-    chance = random.Random(f"{provider.key} {month.isoformat()}")
     total = Decimal(0)
     for workload in provider.workloads:
-        for row in _usage(provider, workload, month, number, chance):
+        for row in _usage(provider, workload, month, number):
             total += Decimal(row["BilledCost"])
             yield row
     yield _support(provider, month, total)
-    yield _credit(provider, month, total, chance)
+    yield _credit(provider, month, total)
     if provider.style == "null":
         yield _commitment(provider, month)
     if number % 3 == 1:
-        yield _refund(provider, month, chance)
+        yield _refund(provider, month)
 
 
-def _usage(
-    provider: Provider,
-    workload: Workload,
-    month: date,
-    number: int,
-    chance: random.Random,
-) -> Iterator[Row]:
+def _usage(provider: Provider, workload: Workload, month: date, number: int) -> Iterator[Row]:
     service = provider.services[workload.service]
     end = month_after(month)
     step = timedelta(days=workload.days) if workload.days else end - month
@@ -120,7 +113,7 @@ def _usage(
     while day < end:
         until = min(day + step, end)
         weekend = workload.days == 1 and day.weekday() >= 5 and workload.environment != "prod"
-        percent = chance.randrange(88, 113) * (WEEKEND_PERCENT if weekend else 100)
+        percent = _between(88, 112, provider, workload, day) * (WEEKEND_PERCENT if weekend else 100)
         # A shorter last step uses its share of the days.
         share = Decimal((until - day).days) / step.days
         quantity = (workload.quantity * growth * percent * share / 10_000).quantize(Decimal("0.0001"))
@@ -241,12 +234,12 @@ def _support(provider: Provider, month: date, total: Decimal) -> Row:
     )
 
 
-def _credit(provider: Provider, month: date, total: Decimal, chance: random.Random) -> Row:
+def _credit(provider: Provider, month: date, total: Decimal) -> Row:
     service = next(iter(provider.services.values()))
     return _flat(
         provider,
         month,
-        -total * chance.randrange(8, 22) / 1000,
+        -total * _between(8, 21, provider, "credit", month) / 1000,
         ChargeCategory="Credit",
         ChargeFrequency="One-Time",
         ServiceCategory=service.category,
@@ -279,7 +272,7 @@ def _commitment(provider: Provider, month: date) -> Row:
     )
 
 
-def _refund(provider: Provider, month: date, chance: random.Random) -> Row:
+def _refund(provider: Provider, month: date) -> Row:
     """A correction of the month before, as FOCUS writes refunds: negative usage with the class Correction."""
     workload = provider.workloads[1]
     service = provider.services[workload.service]
@@ -287,7 +280,7 @@ def _refund(provider: Provider, month: date, chance: random.Random) -> Row:
     row = _flat(
         provider,
         month,
-        -service.unit_price * workload.quantity * chance.randrange(40, 160) / 100,
+        -service.unit_price * workload.quantity * _between(40, 160, provider, "refund", month) / 100,
         ChargeCategory="Usage",
         ChargeClass="Correction",
         ChargeFrequency="Usage-Based",
@@ -305,6 +298,12 @@ def _moment(provider: Provider, day: date) -> str:
     """Providers differ in how they write the start of a day in UTC."""
     start = datetime.combine(day, time.min)
     return f"{start:%Y-%m-%d %H:%M:%S}" if provider.style == "null" else f"{start:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _between(low: int, high: int, provider: Provider, what: Workload | str, day: date) -> int:
+    """Draw a whole number that looks like chance and is the same in every run."""
+    draw = int(_token(provider.key, repr(what), day.isoformat())[:8], 16)
+    return low + draw % (high - low + 1)
 
 
 def _token(*parts: str) -> str:

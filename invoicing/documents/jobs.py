@@ -1,0 +1,29 @@
+"""Making the PDF ready after issue, so that nobody waits for it."""
+
+import logging
+
+from celery import shared_task
+from django.db import transaction
+
+from core.models import OutboxEvent
+from invoicing.documents.render import PDFUnavailable
+from invoicing.documents.store import invoice_pdf
+from invoicing.models import Invoice
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task(name="invoicing.render_document")
+def render_document(invoice_id: int) -> None:
+    """Make and keep the PDF of an issued invoice; a second time finds it there."""
+    try:
+        invoice_pdf(Invoice.objects.get(pk=invoice_id), as_issued=True)
+    except PDFUnavailable as error:
+        # It is made on first request once the libraries are there.
+        logger.warning("The PDF of invoice %s is not made: %s", invoice_id, error)
+
+
+def prepare_document(event: OutboxEvent) -> None:
+    """Outbox consumer of invoice.issued: leave the rendering to a worker."""
+    invoice_id = event.payload["invoice_id"]
+    transaction.on_commit(lambda: render_document.delay(invoice_id), robust=True)

@@ -1,0 +1,212 @@
+"""Whom a payer pays for, day by day (ENT-02, INV-03), and who issues its invoices (ENT-00)."""
+
+import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from django.db import connection
+
+from core.errors import Conflict
+from entities.models import Entity, EntityLink, LinkKind
+
+_CANDIDATES = """
+SELECT DISTINCT entity.id, entity.parent_id, entity.consolidated_billing, entity.name, entity.legal_name
+FROM billing_entities entity
+JOIN entity_closure closure ON closure.descendant_id = entity.id
+WHERE closure.ancestor_id = %(payer)s
+   OR closure.ancestor_id IN (
+        SELECT link.entity_id FROM entity_links link
+        WHERE link.kind = 'payer' AND link.target_id = %(payer)s AND link.valid_from < %(end)s
+          AND (link.valid_to IS NULL OR link.valid_to > %(start)s)
+          -- One invoice never spans two groups.
+          AND EXISTS (
+            SELECT 1 FROM entity_closure theirs JOIN entity_closure ours ON ours.ancestor_id = theirs.ancestor_id
+            WHERE theirs.descendant_id = link.entity_id AND ours.descendant_id = %(payer)s
+          )
+   )
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ScopePart:
+    """What falls on ``entity_id`` in ``[start, end)`` is billed; lines name ``named_id`` (its owner)."""
+
+    entity_id: int
+    start: datetime.date
+    end: datetime.date
+    named_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class PaidElsewhere:
+    """In ``[start, end)`` an explicit link makes ``target_id`` pay for the payer itself."""
+
+    target_id: int
+    start: datetime.date
+    end: datetime.date
+
+
+@dataclass(frozen=True, slots=True)
+class BillingScope:
+    """The entities that one payer pays for in a period; ``names`` holds the printed name of each named one."""
+
+    parts: tuple[ScopePart, ...]
+    names: Mapping[int, str]
+    bill_to_id: int
+    paid_elsewhere: tuple[PaidElsewhere, ...] = ()
+    entity_ids: tuple[int, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    parent_id: int | None
+    consolidated: bool
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    entity_id: int
+    target_id: int
+    start: datetime.date
+    end: datetime.date | None
+
+    def holds_on(self, day: datetime.date) -> bool:
+        return self.start <= day and (self.end is None or day < self.end)
+
+
+def billing_scope(payer: Entity, start: datetime.date, end: datetime.date) -> BillingScope:
+    """Return what an invoice of ``payer`` for ``[start, end)`` covers, honouring links that change within it.
+
+    On a day an entity is covered if it is the payer, or a payer link in force names the payer, or it has no such
+    link, is billed with its parent (``consolidated_billing``) and its parent is covered. Raises Conflict
+    ``billed_elsewhere`` if another entity pays for the payer on all days of the period.
+    """
+    nodes = _candidates(payer.pk, start, end)
+    links = _links([*nodes], start, end)
+    segments = _segments(links[LinkKind.PAYER] + links[LinkKind.OWNER], start, end)
+    runs: dict[tuple[int, int], list[list[datetime.date]]] = {}
+    elsewhere: list[PaidElsewhere] = []
+    for first, last in segments:
+        payers = {link.entity_id: link.target_id for link in links[LinkKind.PAYER] if link.holds_on(first)}
+        owners = {link.entity_id: link.target_id for link in links[LinkKind.OWNER] if link.holds_on(first)}
+        if payers.get(payer.pk, payer.pk) != payer.pk:
+            elsewhere.append(PaidElsewhere(payers[payer.pk], first, last))
+        for entity_id in _covered(payer.pk, nodes, payers):
+            days = runs.setdefault((entity_id, owners.get(entity_id, entity_id)), [])
+            if days and days[-1][1] == first:
+                days[-1][1] = last
+            else:
+                days.append([first, last])
+    if elsewhere and _join(elsewhere) == [(start, end)]:
+        raise _billed_elsewhere(payer, elsewhere, start, end)
+    parts = tuple(
+        ScopePart(entity_id, first, last, named_id)
+        for (entity_id, named_id), days in sorted(runs.items())
+        for first, last in days
+    )
+    last_day = end - datetime.timedelta(days=1)
+    addressees = {link.entity_id: link.target_id for link in links[LinkKind.INVOICE_OWNER] if link.holds_on(last_day)}
+    return BillingScope(
+        parts=parts,
+        names=_names({part.named_id for part in parts}, nodes),
+        bill_to_id=addressees.get(payer.pk, payer.pk),
+        paid_elsewhere=tuple(elsewhere),
+        entity_ids=tuple(sorted({part.entity_id for part in parts})),
+    )
+
+
+def issuer_for(payer: Entity) -> Entity:
+    """Return who issues the payer's invoices: the nearest issuer above it, else the default issuer.
+
+    An entity does not invoice itself. Raises Conflict ``no_issuer``.
+    """
+    issuers = Entity.objects.issuers().exclude(pk=payer.pk)
+    nearest = issuers.filter(below__descendant_id=payer.pk).order_by("below__depth").first()
+    issuer = nearest or issuers.filter(is_default_issuer=True).first()
+    if issuer is None:
+        raise Conflict(
+            "no_issuer",
+            f'No entity issues invoices to "{payer}". Open the entity that charges the group (its shared-service '
+            "company, say), mark it as issuer and as default issuer, then try again.",
+            extra={"entity_id": payer.pk},
+        )
+    return issuer
+
+
+def _candidates(payer_id: int, start: datetime.date, end: datetime.date) -> dict[int, _Node]:
+    """The payer, all below it, and all below entities that a link binds to it: one query."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CANDIDATES, {"payer": payer_id, "start": start, "end": end})
+        return {row[0]: _Node(row[1], row[2], row[4] or row[3]) for row in cursor.fetchall()}
+
+
+def _links(entity_ids: list[int], start: datetime.date, end: datetime.date) -> dict[str, list[_Link]]:
+    found: dict[str, list[_Link]] = {kind: [] for kind in LinkKind.values}
+    rows = EntityLink.objects.filter(entity_id__in=entity_ids).touching(start, end).order_by("entity_id", "valid_from")
+    for kind, *link in rows.values_list("kind", "entity_id", "target_id", "valid_from", "valid_to"):
+        found[kind].append(_Link(*link))
+    return found
+
+
+def _segments(
+    links: Iterable[_Link], start: datetime.date, end: datetime.date
+) -> list[tuple[datetime.date, datetime.date]]:
+    """Cut the period where a link begins or ends: within a segment nothing changes."""
+    cuts = {start, end}
+    for link in links:
+        cuts |= {day for day in (link.start, link.end) if day is not None and start < day < end}
+    days = sorted(cuts)
+    return list(zip(days, days[1:], strict=False))
+
+
+def _covered(payer_id: int, nodes: Mapping[int, _Node], payers: Mapping[int, int]) -> list[int]:
+    """The entities whose payer is ``payer_id``, given who pays for whom explicitly."""
+    known: dict[int, bool] = {}
+
+    def covered(entity_id: int) -> bool:
+        answer = known.get(entity_id)
+        if answer is None:
+            node = nodes.get(entity_id)
+            if entity_id in payers:
+                answer = payers[entity_id] == payer_id
+            elif entity_id == payer_id:
+                answer = True
+            elif node is None or not node.consolidated or node.parent_id is None:
+                answer = False
+            else:
+                answer = covered(node.parent_id)
+            known[entity_id] = answer
+        return answer
+
+    return [entity_id for entity_id in nodes if covered(entity_id)]
+
+
+def _join(spans: list[PaidElsewhere]) -> list[tuple[datetime.date, datetime.date]]:
+    joined: list[tuple[datetime.date, datetime.date]] = []
+    for span in spans:
+        if joined and joined[-1][1] == span.start:
+            joined[-1] = (joined[-1][0], span.end)
+        else:
+            joined.append((span.start, span.end))
+    return joined
+
+
+def _names(named_ids: set[int], nodes: Mapping[int, _Node]) -> dict[int, str]:
+    names = {entity_id: nodes[entity_id].name for entity_id in named_ids if entity_id in nodes}
+    others = Entity.objects.filter(pk__in=named_ids - names.keys()) if named_ids - names.keys() else ()
+    return names | {entity.pk: entity.printed_name for entity in others}
+
+
+def _billed_elsewhere(
+    payer: Entity, elsewhere: list[PaidElsewhere], start: datetime.date, end: datetime.date
+) -> Conflict:
+    targets = Entity.objects.in_bulk({span.target_id for span in elsewhere})
+    target_ids = list(dict.fromkeys(span.target_id for span in elsewhere))
+    names = " and ".join(f'"{targets[target_id]}"' for target_id in target_ids)
+    return Conflict(
+        "billed_elsewhere",
+        f'"{payer}" is paid for by {names} from {start} until before {end}. Make the consolidated invoice of that '
+        "entity, or end the payer link first.",
+        extra={"payers": [{"id": target_id, "name": str(targets[target_id])} for target_id in target_ids]},
+    )

@@ -1,0 +1,132 @@
+"""What is not invoiced yet and falls into a payer's scope: one grouping statement per kind of item (INV-03)."""
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+
+from invoicing.selectors.billing_scope import ScopePart
+
+# The scope as a table: which entity's items count on which days, and which entity the line names.
+SCOPE = """
+SELECT * FROM unnest(%(entities)s::bigint[], %(starts)s::date[], %(ends)s::date[], %(named)s::bigint[])
+    AS scope (entity_id, valid_from, valid_to, named_id)
+"""
+
+# An item counts unless another invoice holds it; what the draft that is being refreshed holds counts too.
+USAGE_IS_FREE = """
+NOT EXISTS (
+    SELECT 1 FROM billed_items held WHERE held.usage_record_id = usage.id AND held.released_at IS NULL
+      AND held.invoice_line_id NOT IN (SELECT id FROM invoice_lines WHERE invoice_id = %(draft)s)
+)
+"""
+
+_USAGE_GROUPS = f"""
+WITH scope AS ({SCOPE})
+SELECT scope.named_id, usage.department_id, usage.provider_name, usage.service_name, usage.charge_category,
+       usage.currency, count(*), sum(usage.billed_cost)
+FROM scope JOIN usage_records usage
+  ON usage.entity_id = scope.entity_id AND usage.charge_date >= scope.valid_from AND usage.charge_date < scope.valid_to
+WHERE {USAGE_IS_FREE}
+GROUP BY 1, 2, 3, 4, 5, 6
+"""
+
+# A reversed allocation and its reversal cancel out: while nobody was billed for the first, neither is billed.
+_ALLOCATIONS = f"""
+WITH scope AS ({SCOPE}),
+held AS (
+    SELECT cost_allocation_id FROM billed_items
+    WHERE cost_allocation_id IS NOT NULL AND released_at IS NULL
+      AND invoice_line_id NOT IN (SELECT id FROM invoice_lines WHERE invoice_id = %(draft)s)
+)
+SELECT allocation.id, scope.named_id, allocation.department_id, allocation.currency, allocation.amount,
+       allocation.description, allocation.gl_code, allocation.period_start, allocation.period_end
+FROM scope JOIN cost_allocations allocation
+  ON allocation.entity_id = scope.entity_id
+ AND allocation.period_start >= scope.valid_from AND allocation.period_start < scope.valid_to
+LEFT JOIN cost_allocations reversal ON reversal.reverses_id = allocation.id
+WHERE allocation.billable
+  AND NOT EXISTS (SELECT 1 FROM held WHERE held.cost_allocation_id = allocation.id)
+  AND CASE
+        WHEN allocation.reverses_id IS NOT NULL
+        THEN EXISTS (SELECT 1 FROM held WHERE held.cost_allocation_id = allocation.reverses_id)
+        WHEN reversal.id IS NOT NULL
+        THEN EXISTS (SELECT 1 FROM held WHERE held.cost_allocation_id = reversal.id)
+        ELSE TRUE
+      END
+"""
+
+_EARLIER_USAGE = f"""
+SELECT count(*), min(usage.charge_date) FROM usage_records usage
+WHERE usage.entity_id = ANY(%(entities)s::bigint[]) AND usage.charge_date >= %(since)s AND usage.charge_date < %(before)s
+  AND {USAGE_IS_FREE}
+"""
+
+LOOK_BACK = datetime.timedelta(days=92)
+
+
+@dataclass(frozen=True, slots=True)
+class UsageGroup:
+    """The charges that make one line: their number and exact sum in ``currency``."""
+
+    entity_id: int
+    department_id: int | None
+    provider: str
+    service: str
+    charge_category: str
+    currency: str
+    item_count: int
+    amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class BillableAllocation:
+    """A cost allocation that is to be billed; it makes a line of its own."""
+
+    id: int
+    entity_id: int
+    department_id: int
+    currency: str
+    amount: Decimal
+    description: str
+    gl_code: str
+    period_start: datetime.date
+    period_end: datetime.date
+
+
+def scope_parameters(parts: Sequence[ScopePart], draft_id: int | None) -> dict[str, Any]:
+    """Parameters of the statements above; no draft is the id 0, which no row has."""
+    return {
+        "entities": [part.entity_id for part in parts],
+        "starts": [part.start for part in parts],
+        "ends": [part.end for part in parts],
+        "named": [part.named_id for part in parts],
+        "draft": draft_id or 0,
+    }
+
+
+def uninvoiced_usage(parts: Sequence[ScopePart], draft_id: int | None) -> list[UsageGroup]:
+    """Group the free usage of the scope: per named entity, department, provider, service, category and currency."""
+    with connection.cursor() as cursor:
+        cursor.execute(_USAGE_GROUPS, scope_parameters(parts, draft_id))
+        return [UsageGroup(*row) for row in cursor.fetchall()]
+
+
+def uninvoiced_allocations(parts: Sequence[ScopePart], draft_id: int | None) -> list[BillableAllocation]:
+    """Return the free billable allocations whose period starts within the scope."""
+    with connection.cursor() as cursor:
+        cursor.execute(_ALLOCATIONS, scope_parameters(parts, draft_id))
+        return [BillableAllocation(*row) for row in cursor.fetchall()]
+
+
+def uninvoiced_before(entity_ids: Sequence[int], day: datetime.date) -> tuple[int, datetime.date | None]:
+    """How many charges of the three months before ``day`` no invoice holds, and the first one's day."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _EARLIER_USAGE, {"entities": list(entity_ids), "since": day - LOOK_BACK, "before": day, "draft": 0}
+        )
+        count, first = cursor.fetchone()
+        return count, first

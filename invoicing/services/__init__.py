@@ -1,0 +1,1 @@
+"""Every write of invoicing: one keyword-only function per use case."""

@@ -1,0 +1,558 @@
+"""Consolidated invoices: one invoice for a payer over all that it pays for in a period (INV-03, INV-04, USE-04).
+
+The content is computed without writing anything; the draft then writes that content and claims the items that
+make it. Claiming is the guard: each line's claimed items must be exactly as many, and sum to exactly as much, as
+was computed, and a unique constraint lets each item be claimed once. If something moved in between, the attempt is
+undone and computed anew.
+"""
+
+import datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from itertools import groupby
+
+from django.db import IntegrityError, connection, transaction
+
+from core.access import has, require
+from core.errors import Conflict, FieldProblem, Invalid, constraint_name
+from core.exchange import RateUsed, convert, rate_for
+from core.history import record_as
+from core.locks import advisory_lock
+from core.models import User
+from core.money import AMOUNT_LIMIT, EXACT, exact_sum, round_together
+from entities.models import Department, Entity, TaxTreatment
+from invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
+from invoicing.selectors.billing_scope import BillingScope, ScopePart, billing_scope, issuer_for
+from invoicing.selectors.uninvoiced import (
+    SCOPE,
+    USAGE_IS_FREE,
+    scope_parameters,
+    uninvoiced_allocations,
+    uninvoiced_before,
+    uninvoiced_usage,
+)
+
+_ATTEMPTS = 5
+_BILLED_ONCE = {"usage_record_billed_once", "cost_allocation_billed_once", "invoice_one_draft_per_period"}
+_KIND_ORDER = {LineKind.USAGE: 0, LineKind.ALLOCATION: 1}
+
+# Rows are locked so that their department stays what the line says, and claimed in one order by every run.
+_CLAIM_USAGE = f"""
+WITH scope AS ({SCOPE}),
+line AS (
+    SELECT * FROM unnest(
+        %(line_ids)s::bigint[], %(line_entities)s::bigint[], %(line_departments)s::bigint[], %(line_providers)s::text[],
+        %(line_services)s::text[], %(line_categories)s::text[], %(line_currencies)s::text[]
+    ) AS line (id, entity_id, department_id, provider, service, charge_category, currency)
+),
+claimed AS (
+    INSERT INTO billed_items (invoice_line_id, usage_record_id)
+    SELECT line.id, usage.id
+    FROM scope JOIN usage_records usage
+      ON usage.entity_id = scope.entity_id
+     AND usage.charge_date >= scope.valid_from AND usage.charge_date < scope.valid_to
+    JOIN line
+      ON line.entity_id = scope.named_id AND line.department_id = coalesce(usage.department_id, 0)
+     AND line.provider = usage.provider_name AND line.service = usage.service_name
+     AND line.charge_category = usage.charge_category AND line.currency = usage.currency
+    WHERE {USAGE_IS_FREE}
+    ORDER BY usage.id
+    FOR SHARE OF usage
+    RETURNING invoice_line_id, usage_record_id
+)
+SELECT claimed.invoice_line_id, count(*), sum(usage.billed_cost)
+FROM claimed JOIN usage_records usage ON usage.id = claimed.usage_record_id
+GROUP BY 1
+"""
+
+_CLAIM_ALLOCATIONS = """
+INSERT INTO billed_items (invoice_line_id, cost_allocation_id)
+SELECT * FROM unnest(%s::bigint[], %s::bigint[]) AS claim (line_id, allocation_id) ORDER BY allocation_id
+"""
+
+_RELEASE_DRAFT = """
+DELETE FROM billed_items USING invoice_lines
+WHERE billed_items.invoice_line_id = invoice_lines.id AND invoice_lines.invoice_id = %s
+"""
+
+
+class _Moved(Exception):
+    """Charges arrived or moved between computing and claiming."""
+
+
+# --- What an invoice will hold ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceWarning:
+    """Something a person should know before issuing; it stops nothing."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class LineContent:
+    """One line as it will stand on the invoice; the fields are those of InvoiceLine."""
+
+    kind: str
+    entity_id: int
+    entity_name: str
+    department_id: int | None
+    department_code: str
+    department_name: str
+    gl_code: str
+    description: str
+    provider: str
+    service: str
+    charge_category: str
+    item_count: int
+    period_start: datetime.date
+    period_end: datetime.date
+    original_currency: str
+    original_amount: Decimal
+    rate: Decimal
+    rate_date: datetime.date | None
+    rate_source: str
+    exact_amount: Decimal
+    cost_allocation_id: int | None = None
+    amount: Decimal = Decimal(0)
+    tax_category: str = TaxTreatment.OUT_OF_SCOPE
+    tax_rate: Decimal = Decimal(0)
+    tax_amount: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Subtotal:
+    """The sum of the lines of one entity, or of one department of it."""
+
+    entity_id: int
+    entity_name: str
+    department_id: int | None
+    department_code: str
+    department_name: str
+    line_count: int
+    item_count: int
+    amount: Decimal
+    tax_amount: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class ConsolidatedContent:
+    """All that a consolidated invoice of ``payer`` for ``[period_start, period_end)`` holds, in ``currency``."""
+
+    payer: Entity
+    issuer: Entity
+    bill_to_id: int
+    period_start: datetime.date
+    period_end: datetime.date
+    currency: str
+    lines: tuple[LineContent, ...]
+    subtotal: Decimal
+    tax_total: Decimal
+    total: Decimal
+    warnings: tuple[InvoiceWarning, ...]
+    scope: BillingScope = field(repr=False)
+    draft_id: int | None = None
+
+    @property
+    def item_count(self) -> int:
+        """How many charges and allocations the lines bill."""
+        return sum(line.item_count for line in self.lines)
+
+    @property
+    def subtotals_by_entity(self) -> tuple[Subtotal, ...]:
+        """One subtotal per entity, in the order of the lines."""
+        return tuple(_subtotals(self.lines, by_department=False))
+
+    @property
+    def subtotals_by_department(self) -> tuple[Subtotal, ...]:
+        """One subtotal per entity and department, in the order of the lines."""
+        return tuple(_subtotals(self.lines, by_department=True))
+
+
+def consolidation_preview(
+    *, actor: User, payer: Entity, period_start: datetime.date, period_end: datetime.date
+) -> ConsolidatedContent:
+    """Return exactly what the run would bill now, writing nothing (INV-03).
+
+    Raises what the run raises: Conflict ``nothing_to_invoice``, ``no_issuer``, ``billed_elsewhere``,
+    ``no_exchange_rate``, ``stale_exchange_rate``.
+    """
+    if not has(actor, "invoicing.add_invoice", payer):
+        require(actor, "invoicing.view_invoice", payer)
+    _check_period(period_start, period_end)
+    return _content(payer, period_start, period_end, _draft_of(payer, period_start, period_end))
+
+
+@dataclass(frozen=True, slots=True)
+class DraftResult:
+    """The draft, and whether this run made it (else it was refreshed)."""
+
+    invoice: Invoice
+    created: bool
+
+
+def consolidated_invoice_draft(
+    *, actor: User, payer: Entity, period_start: datetime.date, period_end: datetime.date
+) -> DraftResult:
+    """Make the draft of the payer's invoice for the period, or bring the existing one up to date (INV-03).
+
+    Every free item of the scope is claimed for it, once. Raises Conflict ``nothing_to_invoice`` (with the invoices
+    that hold the period), ``no_issuer``, ``billed_elsewhere``, ``no_exchange_rate``, ``stale_exchange_rate``,
+    ``charges_in_motion``; nothing is written then.
+    """
+    require(actor, "invoicing.add_invoice", payer)
+    _check_period(period_start, period_end)
+    with transaction.atomic(), record_as(actor):
+        advisory_lock(f"consolidated-invoice:{payer.pk}")
+        for _ in range(_ATTEMPTS):
+            try:
+                with transaction.atomic():
+                    return _write_draft(actor, payer, period_start, period_end)
+            except _Moved:
+                continue
+            except IntegrityError as error:
+                # Another run claimed some of the items first and is committed now: the rest is computed anew.
+                if constraint_name(error) not in _BILLED_ONCE:
+                    raise
+    raise Conflict(
+        "charges_in_motion",
+        "Charges of this period are being imported, mapped or invoiced just now. Wait for that to end, then try again.",
+    )
+
+
+# --- Computing -------------------------------------------------------------------------------------------
+
+
+def _check_period(start: datetime.date, end: datetime.date) -> None:
+    if end <= start:
+        problem = "The period must end after it starts; its end is the first day that is not billed any more."
+        raise Invalid("invalid_period", problem, errors=[FieldProblem("/period_end", "invalid_period", problem)])
+
+
+def _draft_of(payer: Entity, start: datetime.date, end: datetime.date) -> Invoice | None:
+    drafts = Invoice.objects.drafts().filter(entity=payer, period_start=start, period_end=end)
+    return drafts.order_by("pk").first()
+
+
+def _content(
+    payer: Entity, start: datetime.date, end: datetime.date, draft: Invoice | None
+) -> ConsolidatedContent:
+    issuer = issuer_for(payer)
+    scope = billing_scope(payer, start, end)
+    draft_id = draft.pk if draft else None
+    lines = _exact_lines(payer, scope, start, end, draft_id)
+    if not lines:
+        raise _nothing_to_invoice(payer, start, end)
+    lines = _rounded(lines, payer)
+    subtotal = exact_sum([line.amount for line in lines])
+    tax_total = exact_sum([line.tax_amount for line in lines])
+    total = EXACT.add(subtotal, tax_total)
+    if abs(total) >= AMOUNT_LIMIT:
+        raise Conflict(
+            "total_too_large", "The invoice would exceed 1,000,000,000,000,000. Invoice a shorter period."
+        )
+    return ConsolidatedContent(
+        payer=payer,
+        issuer=issuer,
+        bill_to_id=scope.bill_to_id,
+        period_start=start,
+        period_end=end,
+        currency=payer.currency,
+        lines=tuple(lines),
+        subtotal=subtotal,
+        tax_total=tax_total,
+        total=total,
+        warnings=tuple(_warnings(payer, scope, start, end, lines, total)),
+        scope=scope,
+        draft_id=draft_id,
+    )
+
+
+def _exact_lines(
+    payer: Entity, scope: BillingScope, start: datetime.date, end: datetime.date, draft_id: int | None
+) -> list[LineContent]:
+    groups = uninvoiced_usage(scope.parts, draft_id)
+    allocations = uninvoiced_allocations(scope.parts, draft_id)
+    rates = _rates({row.currency for row in (*groups, *allocations)}, payer.currency, end)
+    departments = Department.objects.in_bulk({row.department_id for row in (*groups, *allocations)} - {None})
+
+    def line(
+        kind: str,
+        row_entity: int,
+        department_id: int | None,
+        currency: str,
+        amount: Decimal,
+        *,
+        gl_code: str = "",
+        **rest: object,
+    ) -> LineContent:
+        department = departments.get(department_id) if department_id else None
+        rate = rates[currency]
+        converted = currency != payer.currency
+        return LineContent(
+            kind=kind,
+            entity_id=row_entity,
+            entity_name=scope.names[row_entity][:250],
+            department_id=department_id,
+            department_code=department.code if department else "",
+            department_name=department.name if department else "",
+            gl_code=gl_code or (department.gl_code if department else ""),
+            original_currency=currency,
+            original_amount=amount,
+            rate=rate.rate,
+            rate_date=rate.rate_date if converted else None,
+            rate_source=rate.source[:50] if converted else "",
+            exact_amount=convert(amount, rate),
+            **rest,  # type: ignore[arg-type]  # the fields of LineContent that the kinds differ in
+        )
+
+    lines = [
+        line(
+            LineKind.USAGE,
+            group.entity_id,
+            group.department_id,
+            group.currency,
+            group.amount,
+            description=_usage_description(group.service, group.charge_category),
+            provider=group.provider,
+            service=group.service,
+            charge_category=group.charge_category,
+            item_count=group.item_count,
+            period_start=start,
+            period_end=end,
+        )
+        for group in groups
+    ] + [
+        line(
+            LineKind.ALLOCATION,
+            allocation.entity_id,
+            allocation.department_id,
+            allocation.currency,
+            allocation.amount,
+            gl_code=allocation.gl_code,
+            description=allocation.description,
+            provider="",
+            service="",
+            charge_category="",
+            item_count=1,
+            period_start=allocation.period_start,
+            period_end=allocation.period_end,
+            cost_allocation_id=allocation.id,
+        )
+        for allocation in allocations
+    ]
+    return sorted(lines, key=lambda item: _place(item, payer.pk))
+
+
+def _usage_description(service: str, charge_category: str) -> str:
+    return service if charge_category == "Usage" else f"{service} ({charge_category.lower()})"
+
+
+def _place(line: LineContent, payer_id: int) -> tuple[object, ...]:
+    """The order on the document: the payer first, entities by name, departments by code, the unallocated last."""
+    return (
+        line.entity_id != payer_id,
+        line.entity_name.casefold(),
+        line.entity_id,
+        line.department_id is None,
+        line.department_code.casefold(),
+        line.department_id or 0,
+        _KIND_ORDER[LineKind(line.kind)],
+        line.provider.casefold(),
+        line.service.casefold(),
+        (line.charge_category != "Usage", line.charge_category),
+        line.original_currency,
+        (line.provider, line.service),
+        line.cost_allocation_id or 0,
+    )
+
+
+def _rates(currencies: Iterable[str], quote: str, period_end: datetime.date) -> dict[str, RateUsed]:
+    """The rate of each currency on the last day of the period; one that is missing or stale stops the run."""
+    last_day = period_end - datetime.timedelta(days=1)
+    return {currency: rate_for(currency, quote, last_day) for currency in sorted(currencies)}
+
+
+def _rounded(lines: Sequence[LineContent], payer: Entity) -> list[LineContent]:
+    """Round all lines together, so that they sum to the rounded exact total (USE-04), and tax each line."""
+    amounts = round_together([line.exact_amount for line in lines], payer.currency)
+    tax_rate = payer.tax_rate if payer.tax_treatment == TaxTreatment.STANDARD else Decimal(0)
+    taxes = round_together(
+        [EXACT.multiply(amount, tax_rate).scaleb(-2, EXACT) for amount in amounts], payer.currency
+    )
+    return [
+        replace(line, amount=amount, tax_category=payer.tax_treatment, tax_rate=tax_rate, tax_amount=tax)
+        for line, amount, tax in zip(lines, amounts, taxes, strict=True)
+    ]
+
+
+def _subtotals(lines: Sequence[LineContent], *, by_department: bool) -> Iterable[Subtotal]:
+    def key(line: LineContent) -> tuple[int, int | None]:
+        return line.entity_id, line.department_id if by_department else None
+
+    for _, group in groupby(lines, key):
+        members = list(group)
+        first = members[0]
+        yield Subtotal(
+            entity_id=first.entity_id,
+            entity_name=first.entity_name,
+            department_id=first.department_id if by_department else None,
+            department_code=first.department_code if by_department else "",
+            department_name=first.department_name if by_department else "",
+            line_count=len(members),
+            item_count=sum(line.item_count for line in members),
+            amount=exact_sum([line.amount for line in members]),
+            tax_amount=exact_sum([line.tax_amount for line in members]),
+        )
+
+
+def _warnings(
+    payer: Entity,
+    scope: BillingScope,
+    start: datetime.date,
+    end: datetime.date,
+    lines: Sequence[LineContent],
+    total: Decimal,
+) -> Iterable[InvoiceWarning]:
+    if (end + datetime.timedelta(days=1)).day == 1:
+        following = end + datetime.timedelta(days=1)
+        yield InvoiceWarning(
+            "period_end_exclusive",
+            f"The period ends before {end}: charges of that day are left out. To bill the whole month end it on "
+            f"{following}.",
+        )
+    unallocated = [line for line in lines if line.department_id is None]
+    if unallocated:
+        count = sum(line.item_count for line in unallocated)
+        amount = exact_sum([line.amount for line in unallocated])
+        yield InvoiceWarning(
+            "unallocated_usage",
+            f"{count:,} charges ({amount:,} {payer.currency}) belong to no department. They are billed to their entity; "
+            "mapping rules would give them a department, but only before they are invoiced.",
+        )
+    for span in scope.paid_elsewhere:
+        yield InvoiceWarning(
+            "partly_billed_elsewhere",
+            f"From {span.start} until before {span.end} another entity pays for {payer}: those days are left out.",
+        )
+    if payer.parent_id is not None and payer.consolidated_billing and not scope.paid_elsewhere:
+        yield InvoiceWarning(
+            "usually_billed_with_parent",
+            f"{payer} is marked as billed with the entity above it. This invoice bills it separately; the invoice of "
+            "the entity above will not bill these items again.",
+        )
+    if total < 0:
+        yield InvoiceWarning(
+            "negative_total",
+            "The credits exceed the charges. Such a draft cannot be issued as an invoice: wait for more charges, or "
+            "bill a longer period.",
+        )
+
+
+def late_items_warning(content: ConsolidatedContent) -> InvoiceWarning | None:
+    """Tell of charges of earlier days that no invoice holds yet; for people who look before they issue."""
+    count, first = uninvoiced_before(content.scope.entity_ids, content.period_start)
+    if not count:
+        return None
+    return InvoiceWarning(
+        "earlier_charges_not_invoiced",
+        f"{count:,} charges from {first} on, before this period, are on no invoice. Make an invoice for their period "
+        "as well: it will hold only what is still missing.",
+    )
+
+
+def _nothing_to_invoice(payer: Entity, start: datetime.date, end: datetime.date) -> Conflict:
+    held = (
+        Invoice.objects.filter(entity=payer, period_start__lt=end, period_end__gt=start)
+        .exclude(status=InvoiceStatus.VOID)
+        .order_by("pk")
+    )
+    invoices = [{"id": invoice.pk, "number": invoice.number, "status": invoice.status} for invoice in held[:50]]
+    numbers = ", ".join(str(invoice["number"] or f"draft {invoice['id']}") for invoice in invoices)
+    if numbers:
+        message = f'Everything of "{payer}" and whom it pays for, from {start} until before {end}, is on {numbers}.'
+    else:
+        message = (
+            f'There is nothing to invoice for "{payer}" from {start} until before {end}: no usage and no billable '
+            "cost allocation. Import the usage of the period first."
+        )
+    return Conflict("nothing_to_invoice", message, extra={"invoices": invoices})
+
+
+# --- Writing ---------------------------------------------------------------------------------------------
+
+
+def _write_draft(actor: User, payer: Entity, start: datetime.date, end: datetime.date) -> DraftResult:
+    draft = _draft_of(payer, start, end)
+    if draft is not None:
+        draft = Invoice.objects.select_for_update().get(pk=draft.pk)
+        if draft.status != InvoiceStatus.DRAFT:
+            raise _Moved
+    content = _content(payer, start, end, draft)
+    created = draft is None
+    invoice = draft or Invoice(entity=payer, period_start=start, period_end=end, created_by=actor)
+    if not created:
+        draft_clear(invoice)
+    invoice.issuer = content.issuer
+    invoice.bill_to_id = content.bill_to_id
+    invoice.currency = content.currency
+    invoice.subtotal, invoice.tax_total, invoice.total = content.subtotal, content.tax_total, content.total
+    invoice.snapshot = {"warnings": [{"code": w.code, "message": w.message} for w in content.warnings]}
+    invoice.save()
+    lines = _write_lines(invoice, content.lines)
+    _claim_usage(content.scope.parts, lines)
+    _claim_allocations(lines, content.lines)
+    return DraftResult(invoice, created)
+
+
+def _write_lines(invoice: Invoice, lines: Sequence[LineContent]) -> list[InvoiceLine]:
+    names = [name for name in LineContent.__dataclass_fields__ if name != "cost_allocation_id"]
+    return InvoiceLine.objects.bulk_create(
+        [
+            InvoiceLine(invoice=invoice, line_number=number, **{name: getattr(line, name) for name in names})
+            for number, line in enumerate(lines, start=1)
+        ],
+        batch_size=5000,
+    )
+
+
+def _claim_usage(parts: Sequence[ScopePart], lines: Sequence[InvoiceLine]) -> None:
+    usage_lines = [line for line in lines if line.kind == LineKind.USAGE]
+    if not usage_lines:
+        return
+    parameters = scope_parameters(parts, None) | {
+        "line_ids": [line.pk for line in usage_lines],
+        "line_entities": [line.entity_id for line in usage_lines],
+        "line_departments": [line.department_id or 0 for line in usage_lines],
+        "line_providers": [line.provider for line in usage_lines],
+        "line_services": [line.service for line in usage_lines],
+        "line_categories": [line.charge_category for line in usage_lines],
+        "line_currencies": [line.original_currency for line in usage_lines],
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_CLAIM_USAGE, parameters)
+        claimed = {row[0]: (row[1], row[2]) for row in cursor.fetchall()}
+    if claimed != {line.pk: (line.item_count, line.original_amount) for line in usage_lines}:
+        raise _Moved
+
+
+def _claim_allocations(lines: Sequence[InvoiceLine], contents: Sequence[LineContent]) -> None:
+    claims = [
+        (line.pk, content.cost_allocation_id)
+        for line, content in zip(lines, contents, strict=True)
+        if content.cost_allocation_id is not None
+    ]
+    if claims:
+        with connection.cursor() as cursor:
+            cursor.execute(_CLAIM_ALLOCATIONS, [list(column) for column in zip(*claims, strict=True)])
+
+
+def draft_clear(invoice: Invoice) -> None:
+    """Take all lines off a draft and free what they held; it was never posted, so nothing of it is kept."""
+    with connection.cursor() as cursor:
+        cursor.execute(_RELEASE_DRAFT, [invoice.pk])
+        cursor.execute("DELETE FROM invoice_lines WHERE invoice_id = %s", [invoice.pk])
+
