@@ -6,6 +6,7 @@ and ``obj.access_department_id``. Superusers are answered yes by Django before t
 """
 
 import datetime
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -17,103 +18,30 @@ from core.models import User
 from entities.models import DepartmentClosure, EntityClosure, Membership, Role
 from entities.querysets import entity_ids_visible_to, memberships_in_force
 
-_ORGANISATION_READ = {
-    "entities.view_entity",
-    "entities.view_entitylink",
-    "entities.view_entity_costs",
-    "entities.view_department",
-    "entities.view_department_costs",
-    "entities.view_costallocation",
-    "entities.view_allocationposting",
-    "entities.view_allocationrule",
-    "entities.view_allocationruleversion",
-    "entities.view_allocationruletarget",
-}
-_BILLING_READ = {
-    "invoicing.view_usageimport",
-    "invoicing.view_usagerecord",
-    "invoicing.view_rejectedrow",
-    "invoicing.view_usagemappingrule",
-    "invoicing.view_invoice",
-    "invoicing.view_invoiceline",
-    "invoicing.view_numberseries",
-    "core.view_exchangerate",
-}
-_READ_ALL = _ORGANISATION_READ | _BILLING_READ | {"entities.view_membership", "core.view_user"}
-_COST_WORK = {
-    "entities.add_costallocation",
-    "entities.add_allocationposting",
-    "entities.reverse_allocationposting",
-    "entities.add_allocationrule",
-    "entities.change_allocationrule",
-    "entities.run_allocationrule",
-    "invoicing.add_usageimport",
-    "invoicing.change_usageimport",
-    "invoicing.change_rejectedrow",
-    "invoicing.add_usagemappingrule",
-    "invoicing.change_usagemappingrule",
-    "invoicing.delete_usagemappingrule",
-    "invoicing.add_invoice",
-    "invoicing.change_invoice",
-    "invoicing.delete_invoice",
-}
-_ORGANISATION_WORK = {
-    "entities.add_department",
-    "entities.change_department",
-    "entities.delete_department",
-    "core.add_exchangerate",
-}
-_MONEY_DECISIONS = {"invoicing.issue_invoice", "invoicing.void_invoice"}
-_ORGANISATION_ADMIN = {
-    "entities.add_entity",
-    "entities.change_entity",
-    "entities.delete_entity",
-    "entities.add_entitylink",
-    "entities.change_entitylink",
-    "entities.delete_entitylink",
-    "entities.delete_allocationrule",
-    "invoicing.add_numberseries",
-    "invoicing.change_numberseries",
-    "core.change_exchangerate",
-    "core.delete_exchangerate",
-}
-_PEOPLE_ADMIN = {
-    "entities.add_membership",
-    "entities.change_membership",
-    "entities.delete_membership",
-    "entities.manage_membership",
-    "core.add_user",
-    "core.change_user",
-}
-
-ROLE_PERMISSIONS: dict[str, frozenset[str]] = {
-    Role.ADMINISTRATOR: frozenset(
-        _READ_ALL | _ORGANISATION_WORK | _ORGANISATION_ADMIN | _PEOPLE_ADMIN | _COST_WORK | _MONEY_DECISIONS
-    ),
-    Role.FINANCE_MANAGER: frozenset(
-        _READ_ALL | _COST_WORK | _ORGANISATION_WORK | _ORGANISATION_ADMIN | _MONEY_DECISIONS
-    ),
-    Role.FINANCE_STAFF: frozenset(_READ_ALL | _COST_WORK | _ORGANISATION_WORK | {"invoicing.issue_invoice"}),
-    Role.DEPARTMENT_MANAGER: frozenset(_ORGANISATION_READ | {"invoicing.view_usagerecord"}),
-    Role.APPROVER: frozenset(_ORGANISATION_READ),
-    Role.AUDITOR: frozenset(_READ_ALL),
-    Role.SERVICE_ACCOUNT: frozenset(
-        _ORGANISATION_READ
-        | _BILLING_READ
-        | _COST_WORK
-        | _ORGANISATION_WORK
-        | {"entities.add_entity", "entities.change_entity", "invoicing.issue_invoice"}
-    ),
-}
-
 # Roles whose holders work in the admin.
 STAFF_ROLES = frozenset({Role.ADMINISTRATOR, Role.FINANCE_MANAGER, Role.FINANCE_STAFF, Role.AUDITOR})
+
+
+_granted: dict[str, set[str]] = {role: set() for role in Role.values}
+
+
+def grant(permissions: Iterable[str], *, to: Iterable[str]) -> None:
+    """Let roles carry permissions. Each app declares its own in its ``roles.py``, loaded when the app is ready."""
+    names = frozenset(permissions)
+    for role in to:
+        _granted[role] |= names
+    roles_granting.cache_clear()
+
+
+def permissions_of(role: str) -> frozenset[str]:
+    """The permissions that a role carries."""
+    return frozenset(_granted[role])
 
 
 @cache
 def roles_granting(permission: str) -> tuple[str, ...]:
     """The roles that carry ``permission``."""
-    return tuple(role for role, granted in ROLE_PERMISSIONS.items() if permission in granted)
+    return tuple(role for role, granted in _granted.items() if permission in granted)
 
 
 class PasswordBackend(ModelBackend):
@@ -146,7 +74,7 @@ class MembershipBackend(BaseBackend):
             return False
         held = memberships_in_force(user_obj).values_list("role", flat=True)
         prefix = f"{app_label}."
-        return any(name.startswith(prefix) for role in held for name in ROLE_PERMISSIONS[role])
+        return any(name.startswith(prefix) for role in held for name in permissions_of(role))
 
 
 def _covers(entity_id: int, department_id: int | None) -> Q:

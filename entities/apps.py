@@ -13,6 +13,7 @@ class EntitiesConfig(AppConfig):
     def ready(self) -> None:
         from core.access import register_permission_explainer
         from core.querysets import register_user_scope
+        from entities import roles  # noqa: F401  # grants its rights
         from entities.access import role_names_granting, users_shown_to
         from entities.cost_sources import register_cost_source
         from entities.selectors import allocation_cost_rows

@@ -12,6 +12,7 @@ class InvoicingConfig(AppConfig):
 
     def ready(self) -> None:
         from core.outbox import register_consumer
+        from invoicing import roles  # noqa: F401  # grants its rights
         from invoicing.documents import checks, jobs  # noqa: F401  # they register themselves
         from invoicing.notifications import tell_finance
 

@@ -11,7 +11,7 @@ from core.errors import Conflict, Forbidden
 from core.history import record_as
 from core.models import User
 from core.outbox import publish
-from entities.access import ROLE_PERMISSIONS, STAFF_ROLES, memberships_covering
+from entities.access import STAFF_ROLES, memberships_covering, permissions_of
 from entities.models import Department, Entity, Membership, Role
 from entities.services.records import check_fields, field_error, save_record
 
@@ -150,7 +150,7 @@ def grantable_roles(actor: User, place: Entity | Department) -> list[str]:
     if not actor.has_perm("entities.manage_membership", place):
         return []
     own = _rights_at(actor, place)
-    return [role for role in Role.values if own is None or ROLE_PERMISSIONS[role] <= own]
+    return [role for role in Role.values if own is None or permissions_of(role) <= own]
 
 
 def _rights_at(actor: User, place: Entity | Department) -> frozenset[str] | None:
@@ -158,12 +158,12 @@ def _rights_at(actor: User, place: Entity | Department) -> frozenset[str] | None
     if is_system(actor) or actor.is_superuser:
         return None
     held = memberships_covering(actor, place).values_list("role", flat=True)
-    return frozenset().union(*(ROLE_PERMISSIONS[role] for role in held))
+    return frozenset().union(*(permissions_of(role) for role in held))
 
 
 def _check_not_above(actor: User, role: str, place: Entity | Department) -> None:
     own = _rights_at(actor, place)
-    if own is not None and not ROLE_PERMISSIONS[role] <= own:
+    if own is not None and not permissions_of(role) <= own:
         raise Forbidden(
             "role_above_own",
             f"You cannot give the role {Role(role).label}: it has rights that you do not have here. "
