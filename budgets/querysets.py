@@ -2,7 +2,7 @@
 
 import datetime
 from decimal import Decimal
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from django.apps import apps
 from django.contrib.postgres.fields import ArrayField
@@ -27,6 +27,9 @@ from entities.querysets import (
     entity_ids_visible_to,
     sees_everything,
 )
+
+if TYPE_CHECKING:
+    from core.models import User
 
 
 class ArrayOf(Func):
@@ -99,8 +102,15 @@ class BudgetChangeQuerySet(OfBudgetQuerySet):
     pass
 
 
+class BudgetRolloverQuerySet(DepartmentScopedQuerySet):
+    """Rollovers stay within one department: who sees the source sees them."""
+
+    entity_path = "from_budget__entity_id"
+    department_path = "from_budget__department_id"
+
+
 class BudgetTransferQuerySet(QuerySet):
-    def visible_to(self, user, permission: str | None = None) -> Self:
+    def visible_to(self, user: "User", permission: str | None = None) -> Self:
         """Transfers of which the user sees either budget."""
         if sees_everything(user):
             return self

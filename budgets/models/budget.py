@@ -12,7 +12,7 @@ from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Coalesce, Lower, NullIf
 from django_fsm import FSMField, transition
 
-from budgets.querysets import BudgetQuerySet
+from budgets.querysets import BudgetQuerySet, OfBudgetQuerySet
 from core.history import AuditedHistory
 from core.models import TimestampedModel, VersionedModel
 from core.money import CurrencyField, MoneyField
@@ -126,6 +126,23 @@ class Budget(VersionedModel, TimestampedModel):
         help_text="A charge above it needs an approved request; empty means none does.",
     )
     check_scope = models.CharField(max_length=10, choices=CheckScope, default=CheckScope.PERIOD)
+    over_invoice_percent = models.DecimalField(
+        max_digits=5,
+        decimal_places=2,
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(0)],
+        help_text="An invoice may exceed its commitment by at most this share of it; empty: by what is available.",
+    )
+    over_invoice_amount = MoneyField(
+        null=True,
+        blank=True,
+        help_text="An invoice may exceed its commitment by at most this much; empty: by what is available.",
+    )
+    strict_periods = models.BooleanField(
+        default=False,
+        help_text="An invoice dated in another period is refused instead of being borne by that period's budget.",
+    )
     alert_threshold_percent = models.DecimalField(
         max_digits=6,
         decimal_places=2,
@@ -237,6 +254,11 @@ class Budget(VersionedModel, TimestampedModel):
             models.CheckConstraint(
                 condition=Q(overspend_limit__isnull=True) | Q(overspend_limit__gte=0),
                 name="budget_overspend_limit_not_negative",
+            ),
+            models.CheckConstraint(
+                condition=(Q(over_invoice_percent__isnull=True) | Q(over_invoice_percent__gte=0))
+                & (Q(over_invoice_amount__isnull=True) | Q(over_invoice_amount__gte=0)),
+                name="budget_over_invoice_not_negative",
             ),
             # BUD-05: the last guard. The services never let it come to this.
             models.CheckConstraint(
@@ -363,6 +385,8 @@ class PeriodChange(models.Model):
     )
     approved_at = models.DateTimeField(null=True, blank=True)
 
+    objects = OfBudgetQuerySet.as_manager()
+
     class Meta:
         db_table = "budget_period_changes"
         ordering = ["-id"]
@@ -377,3 +401,11 @@ class PeriodChange(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_from_status_display()} → {self.get_to_status_display()}"
+
+    @property
+    def access_entity_id(self) -> int:
+        return self.budget.entity_id
+
+    @property
+    def access_department_id(self) -> int | None:
+        return self.budget.department_id

@@ -5,7 +5,7 @@ from django.db import models
 from django.db.models import F, Q
 from django_fsm import FSMField, transition
 
-from budgets.querysets import BudgetChangeQuerySet, BudgetTransferQuerySet
+from budgets.querysets import BudgetChangeQuerySet, BudgetRolloverQuerySet, BudgetTransferQuerySet
 from core.models import TimestampedModel
 from core.money import MoneyField
 
@@ -57,11 +57,23 @@ def decided_by_another(name: str) -> models.CheckConstraint:
 
 
 class BudgetTransfer(Decided):
-    """Money from one budget's allocation to another's of the same currency (BUD-24)."""
+    """Money from one budget's allocation to another's of the same currency (BUD-24).
+
+    The giving budget's owner approves and, above a threshold, somebody of finance besides; nobody twice, and not
+    who asked. The approval that completes it moves the money.
+    """
 
     from_budget = models.ForeignKey("budgets.Budget", on_delete=models.PROTECT, related_name="transfers_out")
     to_budget = models.ForeignKey("budgets.Budget", on_delete=models.PROTECT, related_name="transfers_in")
     amount = MoneyField()
+    owner_approved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="+",
+    )
+    owner_approved_at = models.DateTimeField(null=True, blank=True)
     finance_approved_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
         on_delete=models.PROTECT,
@@ -69,6 +81,7 @@ class BudgetTransfer(Decided):
         blank=True,
         related_name="+",
     )
+    finance_approved_at = models.DateTimeField(null=True, blank=True)
 
     objects = BudgetTransferQuerySet.as_manager()
 
@@ -82,6 +95,22 @@ class BudgetTransfer(Decided):
                 name="budget_transfer_between_two",
             ),
             decided_by_another("budget_transfer_decided_by_another"),
+            models.CheckConstraint(
+                condition=Q(owner_approved_by__isnull=True) | ~Q(owner_approved_by=F("requested_by")),
+                name="budget_transfer_owner_is_another",
+            ),
+            models.CheckConstraint(
+                condition=Q(finance_approved_by__isnull=True)
+                | (
+                    ~Q(finance_approved_by=F("requested_by"))
+                    & (Q(owner_approved_by__isnull=True) | ~Q(finance_approved_by=F("owner_approved_by")))
+                ),
+                name="budget_transfer_finance_is_another",
+            ),
+            models.CheckConstraint(
+                condition=~Q(status="approved") | Q(owner_approved_by__isnull=False),
+                name="budget_transfer_approved_by_owner",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -190,6 +219,8 @@ class BudgetRollover(TimestampedModel):
         related_name="+",
     )
     undone_at = models.DateTimeField(null=True, blank=True)
+
+    objects = BudgetRolloverQuerySet.as_manager()
 
     class Meta:
         db_table = "budget_rollovers"

@@ -10,6 +10,7 @@ from budgets.querysets import (
     BudgetAlertQuerySet,
     BudgetEntryQuerySet,
     CommitmentQuerySet,
+    OfBudgetQuerySet,
 )
 from core.models import TimestampedModel
 from core.money import CurrencyField, MoneyField, RateField
@@ -110,7 +111,7 @@ class Commitment(TimestampedModel):
         ]
         indexes = [
             models.Index(
-                fields=["budget", "expires_at"],
+                fields=["expires_at", "budget"],
                 condition=Q(status__in=["pending", "approved"]),
                 name="commitment_open_by_expiry",
             ),
@@ -245,16 +246,36 @@ class BudgetEntry(models.Model):
 class BudgetException(models.Model):
     """An entry that went beyond what was available, and by how much (BUD-03)."""
 
-    entry = models.OneToOneField(BudgetEntry, on_delete=models.PROTECT, related_name="exception")
+    entry = models.ForeignKey(BudgetEntry, on_delete=models.PROTECT, related_name="exceptions")
+    budget = models.ForeignKey(
+        "budgets.Budget",
+        on_delete=models.PROTECT,
+        related_name="exceptions",
+        help_text="The budget that was exceeded: the entry's own, or a control point above it.",
+    )
     over_by = MoneyField()
     created_at = models.DateTimeField()
+
+    objects = OfBudgetQuerySet.as_manager()
 
     class Meta:
         db_table = "budget_exceptions"
         ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["entry", "budget"], name="budget_exception_once"),
+            models.CheckConstraint(condition=Q(over_by__gt=0), name="budget_exception_positive"),
+        ]
 
     def __str__(self) -> str:
         return f"over by {self.over_by}"
+
+    @property
+    def access_entity_id(self) -> int:
+        return self.budget.entity_id
+
+    @property
+    def access_department_id(self) -> int | None:
+        return self.budget.department_id
 
 
 class AlertLevel(models.TextChoices):
