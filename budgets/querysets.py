@@ -43,6 +43,14 @@ class BudgetQuerySet(DepartmentScopedQuerySet):
     def covering(self, day: datetime.date) -> Self:
         return self.filter(period_start__lte=day, period_end__gt=day)
 
+    def of(self, *, entity_id: int, department_id: int | None) -> Self:
+        """The budgets of a department, or of an entity as a whole."""
+        return self.filter(Q(entity_id=entity_id) & Q(department_id=department_id))
+
+    def expired_amounts(self) -> dict[int, Decimal]:
+        """What of each budget's committed amount has expired already, by the budget's key (BUD-17)."""
+        return dict(self.with_expired().order_by().values_list("pk", "expired_amount"))
+
     def postable(self) -> Self:
         return self.filter(status__in=["open", "soft_closed"])
 

@@ -1,6 +1,5 @@
 """The life of a budget: draft, open, closing, closed, reopened (BUD-19, BUD-21, BUD-22, BUD-26)."""
 
-import datetime
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -9,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.db import IntegrityError, transaction
 
 from budgets.models import (
+    AlertLevel,
     Budget,
     BudgetStatus,
     CloseDecision,
@@ -16,16 +16,19 @@ from budgets.models import (
     EntryKind,
     PeriodChange,
     PeriodType,
+    RolloverPolicy,
 )
 from budgets.services.commitments import commitment_release
 from budgets.services.ledger import Movement, lock_budgets, post
 from budgets.services.profile import spread_allocation
+from budgets.services.thresholds import thresholds_changed
+from budgets.services.tree import counted_by, lock_tree, recount, require_children_fit
 from core import clock
 from core.access import get_visible, require
 from core.errors import Conflict, FieldProblem, Forbidden, Invalid, constraint_name, from_validation_error
 from core.history import record_as
 from core.models import User
-from core.money import parse_amount, plain_amount, round_money
+from core.money import parse_amount, round_money
 from core.outbox import publish
 
 ZERO = Decimal(0)
@@ -48,6 +51,11 @@ CHANGEABLE_WHEN_OPEN = frozenset(
         "rollover_cap",
         "carry_deficit",
         "strict_children",
+        "over_invoice_percent",
+        "over_invoice_amount",
+        "strict_periods",
+        "is_control_point",
+        "parent",
     }
 )
 CHANGEABLE_ON_DRAFT = CHANGEABLE_WHEN_OPEN | {
@@ -57,9 +65,8 @@ CHANGEABLE_ON_DRAFT = CHANGEABLE_WHEN_OPEN | {
     "period_start",
     "period_end",
     "planned_amount",
-    "is_control_point",
-    "parent",
 }
+LEVELS_BY_FIELD = {f"{level}_threshold_percent": level for level in AlertLevel.values}
 
 
 def budget_create(
@@ -84,10 +91,14 @@ def budget_create(
     require(actor, "budgets.add_budget", budget)
     budget.planned_amount = _allocation(allocated_amount, budget.currency)
     with transaction.atomic(), record_as(actor):
+        if budget.parent is not None:
+            require(actor, "budgets.change_budget", budget.parent)
+            lock_tree({budget.parent.pk})
         _check(budget)
         _save(budget)
-        budget.counted_by = _counted_by(budget)
-        budget.save(update_fields=["counted_by"])
+        budget.counted_by = counted_by(budget)
+        Budget.objects.filter(pk=budget.pk).update(counted_by=budget.counted_by)
+        require_children_fit(budget.parent_id)
         return budget if draft else budget_open(actor=actor, budget_id=budget.pk)
 
 
@@ -116,9 +127,23 @@ def _check(budget: Budget) -> None:
         )
     if budget.parent is not None:
         _check_parent(budget, budget.parent)
+    if budget.pk is not None:
+        for child in Budget.objects.filter(parent=budget):
+            _check_pair(child, budget)
 
 
 def _check_parent(budget: Budget, parent: Budget) -> None:
+    _check_pair(budget, parent)
+    ancestor: Budget | None = parent
+    while ancestor is not None:
+        if ancestor.pk == budget.pk:
+            raise Invalid("budget_cycle", "A budget cannot stand under itself. Choose another parent.")
+        ancestor = ancestor.parent
+
+
+def _check_pair(budget: Budget, parent: Budget) -> None:
+    if parent.status == BudgetStatus.CLOSED and budget.status != BudgetStatus.CLOSED:
+        raise Conflict("parent_closed", f"The parent budget “{parent.name}” is closed. Choose an open one.")
     if parent.currency != budget.currency:
         raise Invalid(
             "parent_of_another_currency",
@@ -126,22 +151,6 @@ def _check_parent(budget: Budget, parent: Budget) -> None:
         )
     if parent.period_start > budget.period_start or parent.period_end < budget.period_end:
         raise Invalid("parent_of_another_period", "The period of the parent budget must contain this one's.")
-    ancestor: Budget | None = parent
-    while ancestor is not None:
-        if ancestor.pk == budget.pk:
-            raise Invalid("budget_cycle", "A budget cannot stand under itself. Choose another parent.")
-        ancestor = ancestor.parent
-    siblings = Budget.objects.filter(parent=parent).exclude(pk=budget.pk)
-    if parent.strict_children:
-        given = sum((each.allocated_amount or each.planned_amount for each in siblings), ZERO)
-        plan = parent.allocated_amount or parent.planned_amount
-        if given + budget.planned_amount > plan:
-            raise Conflict(
-                "children_exceed_parent",
-                f"“{parent.name}” has {plain_amount(plan - given, parent.currency)} {parent.currency} left for "
-                "children. Lower the amount or raise the parent first.",
-                extra={"left": plain_amount(plan - given, parent.currency)},
-            )
 
 
 def _save(budget: Budget) -> None:
@@ -155,62 +164,74 @@ def _save(budget: Budget) -> None:
                 f"Another budget for “{budget.category or budget.name}” of the same department or entity covers "
                 "some of these days. Change the period, or give it a category of its own.",
             ) from error
+        if constraint_name(error) in {"budget_never_overspent", "budget_within_overspend_limit"}:
+            raise Conflict(
+                "budget_overspent",
+                "The budget is overspent already: that control would forbid what has happened. Raise it first.",
+            ) from error
         raise
-
-
-def _counted_by(budget: Budget) -> list[int]:
-    """The budget and every control point above it (BUD-26)."""
-    found = [budget.pk]
-    ancestor = budget.parent
-    while ancestor is not None:
-        if ancestor.is_control_point:
-            found.append(ancestor.pk)
-        ancestor = ancestor.parent
-    return sorted(found)
 
 
 def budget_update(
     *, actor: User, budget_id: int, changes: Mapping[str, Any], expected_version: int | None = None
 ) -> Budget:
-    """Change what the budget is; amounts of an open one change by revision or transfer only."""
+    """Change what the budget is; amounts of an open one change by revision or transfer only.
+
+    A new parent, or becoming a control point, recounts the budgets concerned (BUD-26). A moved threshold starts
+    anew (BUD-28).
+    """
+    changes = dict(changes)
     with transaction.atomic(), record_as(actor):
-        budget = _lock(actor, budget_id, "budgets.change_budget")
+        seen = get_visible(Budget.objects.all(), actor, budget_id, name="budget")
+        require(actor, "budgets.change_budget", seen)
+        restructured = not {"parent", "is_control_point"}.isdisjoint(changes)
+        parent = changes.get("parent")
+        if parent is not None:
+            require(actor, "budgets.change_budget", parent)
+        budget = (
+            lock_tree({seen.pk, *([parent.pk] if parent else [])})[seen.pk] if restructured else _relock(seen)
+        )
         budget.expect_version(expected_version)
-        if budget.status == BudgetStatus.CLOSED:
-            raise Conflict("budget_closed", f"The budget “{budget.name}” is closed and cannot be changed.")
-        is_draft = budget.status == BudgetStatus.DRAFT
-        changes = dict(changes)
-        if "allocated_amount" in changes and is_draft:
-            changes["planned_amount"] = _allocation(changes.pop("allocated_amount"), budget.currency)
-        refused = sorted(set(changes) - (CHANGEABLE_ON_DRAFT if is_draft else CHANGEABLE_WHEN_OPEN))
-        if refused:
-            raise Conflict(
-                "budget_not_draft",
-                f"{', '.join(refused)} cannot be changed once a budget is open. Amounts change by a revision or a "
-                "transfer.",
-                errors=[FieldProblem(f"/{name}", "budget_not_draft", "Fixed once open.") for name in refused],
-            )
-        for name, value in changes.items():
-            setattr(budget, name, value)
+        _apply(budget, changes)
+        moved = [LEVELS_BY_FIELD[name] for name in changes if name in LEVELS_BY_FIELD]
         _check(budget)
-        if is_draft:
-            budget.counted_by = _counted_by(budget)
-        try:
-            _save(budget)
-        except IntegrityError as error:
-            if constraint_name(error) in {"budget_never_overspent", "budget_within_overspend_limit"}:
-                raise Conflict(
-                    "budget_overspent",
-                    "The budget is overspent already: that control would forbid what has happened. Raise it first.",
-                ) from error
-            raise
+        _save(budget)
+        if restructured:
+            recount(budget)
+        require_children_fit(budget.parent_id)
+        require_children_fit(budget.pk)
+        if moved:
+            thresholds_changed(budget, moved)
         return budget
 
 
+def _relock(seen: Budget) -> Budget:
+    return lock_budgets({seen.pk, *([seen.parent_id] if seen.parent_id else [])})[seen.pk]
+
+
+def _apply(budget: Budget, changes: dict[str, Any]) -> None:
+    if budget.status == BudgetStatus.CLOSED:
+        raise Conflict("budget_closed", f"The budget “{budget.name}” is closed and cannot be changed.")
+    is_draft = budget.status == BudgetStatus.DRAFT
+    if "allocated_amount" in changes and is_draft:
+        changes["planned_amount"] = _allocation(changes.pop("allocated_amount"), budget.currency)
+    refused = sorted(set(changes) - (CHANGEABLE_ON_DRAFT if is_draft else CHANGEABLE_WHEN_OPEN))
+    if refused:
+        raise Conflict(
+            "budget_not_draft",
+            f"{', '.join(refused)} cannot be changed once a budget is open. Amounts change by a revision or a "
+            "transfer.",
+            errors=[FieldProblem(f"/{name}", "budget_not_draft", "Fixed once open.") for name in refused],
+        )
+    for name, value in changes.items():
+        setattr(budget, name, value)
+
+
 def _lock(actor: User, budget_id: int, permission: str) -> Budget:
+    """The budget, locked together with its parent, whose state and limits its own follow."""
     seen = get_visible(Budget.objects.all(), actor, budget_id, name="budget")
     require(actor, permission, seen)
-    return lock_budgets({seen.pk})[seen.pk]
+    return _relock(seen)
 
 
 def budget_open(*, actor: User, budget_id: int) -> Budget:
@@ -220,9 +241,11 @@ def budget_open(*, actor: User, budget_id: int) -> Budget:
         _require_status(budget, BudgetStatus.DRAFT, "opened")
         _change_status(budget, BudgetStatus.OPEN, actor, reason="")
         if budget.planned_amount:
-            posting = post([_allocation_of(budget)], actor=actor)
-            budget = posting.budgets[budget.pk]
+            locked = lock_budgets({budget.pk})
+            post([_allocation_of(budget)], actor=actor, locked=locked)
+            budget = locked[budget.pk]
         spread_allocation(budget)
+        require_children_fit(budget.parent_id)
         return budget
 
 
@@ -254,6 +277,10 @@ def budget_close(*, actor: User, budget_id: int, reason: str = "") -> Budget:
         if budget.status not in {BudgetStatus.OPEN, BudgetStatus.SOFT_CLOSED}:
             _require_status(budget, BudgetStatus.OPEN, "closed")
         open_commitments = list(Commitment.objects.open().filter(budget=budget).order_by("pk"))
+        if Budget.objects.filter(parent=budget).exclude(status=BudgetStatus.CLOSED).exists():
+            raise Conflict(
+                "children_open", f"Budgets below “{budget.name}” are not closed yet. Close them first."
+            )
         undecided = [each for each in open_commitments if not each.close_decision]
         if undecided:
             raise Conflict(
@@ -262,13 +289,19 @@ def budget_close(*, actor: User, budget_id: int, reason: str = "") -> Budget:
                 f"“{undecided[0].description}”.",
                 extra={"commitments": [each.pk for each in undecided]},
             )
+        carried = [each for each in open_commitments if each.close_decision == CloseDecision.CARRY]
+        if carried:
+            raise Conflict(
+                "commitments_not_carried",
+                f"{len(carried)} open commitments are to be carried to the next period. Run the rollover first.",
+                extra={"commitments": [each.pk for each in carried]},
+            )
         for commitment in open_commitments:
-            if commitment.close_decision != CloseDecision.CARRY:
-                commitment_release(
-                    actor=actor,
-                    commitment_id=commitment.pk,
-                    reason=f"{commitment.get_close_decision_display()} at close",
-                )
+            commitment_release(
+                actor=actor,
+                commitment_id=commitment.pk,
+                reason=f"{commitment.get_close_decision_display()} at close",
+            )
         budget = lock_budgets({budget.pk})[budget.pk]
         _change_status(budget, BudgetStatus.CLOSED, actor, reason)
         return budget
@@ -283,6 +316,13 @@ def commitment_decide(*, actor: User, commitment_id: int, decision: str) -> Comm
         require(actor, "budgets.close_budget", commitment.budget)
         if decision not in CloseDecision.values:
             raise Invalid("unknown_decision", "Decide carry, release or lapse.")
+        if not commitment.is_open:
+            raise Conflict("commitment_closed", "Only an open commitment needs a decision.")
+        if decision == CloseDecision.CARRY and commitment.budget.rollover_policy == RolloverPolicy.LAPSE:
+            raise Conflict(
+                "carry_not_allowed",
+                f"“{commitment.budget.name}” lets everything lapse at its end. Change its rollover policy first.",
+            )
         Commitment.objects.filter(pk=commitment.pk).update(close_decision=decision)
         return Commitment.objects.get(pk=commitment.pk)
 
@@ -325,6 +365,10 @@ def budget_reopen_approve(*, actor: User, change_id: int) -> Budget:
         if budget.status != change.from_status:
             raise Conflict(
                 "budget_status_changed", "The budget's state has changed since the reopening was asked for."
+            )
+        if budget.parent is not None and budget.parent.status == BudgetStatus.CLOSED:
+            raise Conflict(
+                "parent_closed", f"“{budget.parent.name}” above it is closed. Reopen that one first."
             )
         with record_as(actor, change.reason):
             budget.reopen()
@@ -373,38 +417,3 @@ def _change_status(budget: Budget, target: str, actor: User, reason: str) -> Non
         approved_at=now,
     )
     publish(f"budget.{target}", {"budget_id": budget.pk}, key=f"budget:{budget.pk}")
-
-
-def budget_for(*, entity_id: int, department_id: int | None, category: str, on: datetime.date) -> Budget:
-    """The budget that bears a cost of the department (or entity) on a day (BUD-19).
-
-    That of the category, or the only one without a category. Raises Conflict ``no_budget`` (never silently free)
-    or ``ambiguous_budget``.
-    """
-    candidates = list(
-        Budget.objects.postable()
-        .covering(on)
-        .filter(entity_id=entity_id, department_id=department_id)
-        .order_by("pk")
-    )
-    exact = [each for each in candidates if each.category.lower() == category.lower() and category]
-    general = [each for each in candidates if not each.category]
-    found = exact or general
-    if len(found) == 1:
-        return found[0]
-    code = "ambiguous_budget" if found else "no_budget"
-    message = (
-        f"{len(found)} budgets could bear this cost on {on}. Give them categories, one of them “{category}”."
-        if found
-        else f"There is no open budget for this cost on {on}. Make one, or open it."
-    )
-    raise Conflict(
-        code,
-        message,
-        extra={
-            "entity_id": entity_id,
-            "department_id": department_id,
-            "category": category,
-            "on": on.isoformat(),
-        },
-    )

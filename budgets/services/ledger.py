@@ -5,13 +5,13 @@
 1. locks every budget whose counter will move, in ascending id (architecture, convention 2),
 2. frees what has expired on them, so that no check depends on a job having run (BUD-17),
 3. tests state, period and funds of every line and reports every failing one (BUD-07),
-4. moves the counters by an UPDATE that repeats the test of the funds, and appends the entries,
+4. appends the entries and moves the counters; the table's CHECK constraints repeat the test of the funds,
 5. fires or re-arms the thresholds (BUD-28).
 """
 
 import datetime
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
@@ -29,10 +29,11 @@ from budgets.models import (
     EntryKind,
 )
 from budgets.services import thresholds
+from budgets.services.profile import Use, profile_shortfalls
 from budgets.services.refusals import BudgetShortfall, insufficient_budget
 from core import clock
-from core.access import has
-from core.errors import Conflict, Forbidden
+from core.access import has, system_actor
+from core.errors import Conflict, Forbidden, Misuse, NotFound
 from core.history import current_request_id
 from core.models import User
 
@@ -89,31 +90,44 @@ class Posting:
     replayed: bool = False
 
 
-def post(movements: Sequence[Movement], *, actor: User) -> Posting:
+def post(
+    movements: Sequence[Movement],
+    *,
+    actor: User,
+    locked: dict[int, Budget] | None = None,
+    profile_waived: Collection[int] = (),
+) -> Posting:
     """Book the movements of one document, all or none; a retry of the same source returns the first entries.
 
+    ``locked`` are the budgets if the caller holds their locks already (from ``lock_budgets``); their figures are
+    kept up to date. ``profile_waived`` are budgets whose monthly profile an override sets aside (BUD-29).
+
     Raises Conflict: ``insufficient_budget`` (listing every failing budget with allocated, used, asked and short),
-    ``budget_not_open``, ``budget_closed``, ``outside_budget_period``; Forbidden ``budget_soft_closed``.
+    ``budget_not_open``, ``budget_closed``, ``outside_budget_period``; Forbidden ``budget_soft_closed``; Misuse
+    ``source_reused`` when the same source booked something else before.
     """
     with transaction.atomic():
-        budgets = lock_budgets({movement.budget_id for movement in movements})
-        earlier = _earlier_entries(movements)
+        budgets = locked if locked is not None else lock_budgets({each.budget_id for each in movements})
+        earlier = earlier_posting(movements, budgets)
         if earlier is not None:
-            return Posting(earlier, budgets, replayed=True)
+            return earlier
         for movement in movements:
             require_postable(budgets[movement.budget_id], movement.posting_date, actor)
         claims = _claims_by_counter(movements, budgets)
-        shortfalls = _shortfalls(claims, budgets, movements)
+        shortfalls = _shortfalls(claims, budgets)
+        if not shortfalls:
+            shortfalls = profile_shortfalls(budgets, _uses(movements), waived=profile_waived)
         if shortfalls:
             raise insufficient_budget(shortfalls)
+        before = {pk: budgets[pk].available_amount for pk in claims}
         entries = _append(movements, actor)
         _move_counters(movements, budgets)
-        _record_exceptions(claims, budgets, movements, entries)
-        thresholds.evaluate(budgets.values(), entry=entries[-1])
+        overspent = _record_exceptions(claims, before, budgets, movements, entries)
+        thresholds.evaluate((budgets[pk] for pk in sorted(claims)), entry=entries[-1], overspent=overspent)
         return Posting(entries, budgets)
 
 
-def lock_budgets(budget_ids: set[int]) -> dict[int, Budget]:
+def lock_budgets(budget_ids: Collection[int]) -> dict[int, Budget]:
     """Lock the budgets and every control point that counts them, and free what has expired on them.
 
     Expired commitments of other budgets below the same control points are freed too; their budgets are locked
@@ -121,24 +135,36 @@ def lock_budgets(budget_ids: set[int]) -> dict[int, Budget]:
     """
     now = clock.now()
     counters = _counters_of(budget_ids)
+    if not counters.issuperset(budget_ids):
+        raise NotFound(
+            "not_found", "The budget was deleted meanwhile. Open the list again and choose another."
+        )
     below = set(
         Commitment.objects.expired(now)
         .filter(budget__counted_by__overlap=sorted(counters))
         .values_list("budget_id", flat=True)
     )
-    wanted = counters | _counters_of(below - budget_ids)
+    wanted = counters | _counters_of(below - set(budget_ids))
     locked = {
         budget.pk: budget
         for budget in Budget.objects.filter(pk__in=wanted)
+        .select_related("entity")
         .order_by("pk")
         .select_for_update(of=("self",), no_key=True)
     }
+    if any(not locked.keys() >= set(locked[pk].counted_by) for pk in {*budget_ids, *below} & locked.keys()):
+        # Somebody made a control point while this one waited for the lock. Locking it now, out of turn, could
+        # end in a deadlock.
+        raise Conflict(
+            "budget_tree_changed",
+            "The tree of budgets was being changed at this moment. Send the same again.",
+        )
     if below:
         _free_expired(locked, below, now)
     return locked
 
 
-def _counters_of(budget_ids: set[int]) -> set[int]:
+def _counters_of(budget_ids: Collection[int]) -> set[int]:
     found: set[int] = set()
     for counted_by in Budget.objects.filter(pk__in=budget_ids).values_list("counted_by", flat=True):
         found.update(counted_by)
@@ -147,8 +173,6 @@ def _counters_of(budget_ids: set[int]) -> set[int]:
 
 def _free_expired(locked: dict[int, Budget], budget_ids: set[int], now: datetime.datetime) -> None:
     """Write the release of each expired remainder, once (BUD-17)."""
-    from core.access import system_actor
-
     expired = list(
         Commitment.objects.expired(now)
         .filter(budget_id__in=budget_ids)
@@ -179,6 +203,50 @@ def _free_expired(locked: dict[int, Budget], budget_ids: set[int], now: datetime
     entries = _append(releases, system_actor())
     _move_counters(releases, locked)
     thresholds.evaluate(locked.values(), entry=entries[-1])
+
+
+def earlier_posting(movements: Sequence[Movement], budgets: dict[int, Budget]) -> Posting | None:
+    """What the same sources booked before, or None; the budgets are locked (BUD-08).
+
+    Raises Misuse ``source_reused`` when they booked another amount, or only some of the lines.
+    """
+    sourced = {
+        (each.source, each.kind, each.budget_id): each for each in movements if each.source is not None
+    }
+    wanted = Q(pk__in=[])
+    for source, kind, budget_id in sourced:
+        wanted |= _is_of(source, kind, budget_id)
+    found = list(BudgetEntry.objects.filter(wanted).order_by("pk")) if sourced else []
+    if not found:
+        return None
+    same = len(found) == len(sourced) and all(_booked_the_same(entry, sourced) for entry in found)
+    if not same:
+        raise Misuse(
+            "source_reused",
+            "This document line was booked before with other figures. Send the same again, or a new revision.",
+            extra={"entries": [entry.pk for entry in found]},
+        )
+    return Posting(found, budgets, replayed=True)
+
+
+def _is_of(source: Source, kind: str, budget_id: int) -> Q:
+    return Q(
+        source_type=source.type,
+        source_id=source.id,
+        source_line=source.line,
+        source_revision=source.revision,
+        kind=kind,
+        budget_id=budget_id,
+    )
+
+
+def _booked_the_same(entry: BudgetEntry, sourced: dict[tuple[Source, EntryKind, int], Movement]) -> bool:
+    source = Source(entry.source_type, entry.source_id, entry.source_line, entry.source_revision)
+    movement = sourced[source, EntryKind(entry.kind), entry.budget_id]
+    return (entry.document_amount, entry.document_currency) == (
+        movement.document_amount,
+        movement.document_currency,
+    )
 
 
 def posting_date_within(budget: Budget, day: datetime.date) -> datetime.date:
@@ -223,23 +291,6 @@ def require_postable(budget: Budget, posting_date: datetime.date, actor: User) -
         )
 
 
-def _earlier_entries(movements: Sequence[Movement]) -> list[BudgetEntry] | None:
-    """The entries that the same source booked before, or None (BUD-08)."""
-    wanted = Q(pk__in=[])
-    for movement in movements:
-        if movement.source is None:
-            return None
-        wanted |= Q(
-            source_type=movement.source.type,
-            source_id=movement.source.id,
-            source_line=movement.source.line,
-            source_revision=movement.source.revision,
-            kind=movement.kind,
-            budget_id=movement.budget_id,
-        )
-    return list(BudgetEntry.objects.filter(wanted).order_by("pk")) or None
-
-
 def _claims_by_counter(movements: Sequence[Movement], budgets: dict[int, Budget]) -> dict[int, Decimal]:
     """How much each counter loses of what it has available: lines on one budget are summed first (BUD-07)."""
     claims: dict[int, Decimal] = defaultdict(lambda: ZERO)
@@ -253,18 +304,17 @@ def _claims_by_counter(movements: Sequence[Movement], budgets: dict[int, Budget]
     return claims
 
 
-def _shortfalls(
-    claims: dict[int, Decimal],
-    budgets: dict[int, Budget],
-    movements: Sequence[Movement],
-) -> list[BudgetShortfall]:
+def _shortfalls(claims: dict[int, Decimal], budgets: dict[int, Budget]) -> list[BudgetShortfall]:
     found = []
     for budget_id, claim in sorted(claims.items()):
-        budget = budgets[budget_id]
-        short = claim - headroom(budget) if claim > 0 and headroom(budget) is not None else ZERO
-        if short > 0:
-            found.append(BudgetShortfall(budget=budget, asked=claim, short=short))
-    return found or _profile_shortfalls(budgets, movements)
+        room = headroom(budgets[budget_id])
+        if claim > 0 and room is not None and claim > room:
+            found.append(BudgetShortfall(budget=budgets[budget_id], asked=claim, short=claim - room))
+    return found
+
+
+def _uses(movements: Iterable[Movement]) -> list[Use]:
+    return [Use(each.budget_id, each.posting_date, each.committed + each.spent) for each in movements]
 
 
 def headroom(budget: Budget) -> Decimal | None:
@@ -274,12 +324,6 @@ def headroom(budget: Budget) -> Decimal | None:
     if budget.control == Control.ADVISORY:
         return None if budget.overspend_limit is None else budget.available_amount + budget.overspend_limit
     return budget.available_amount
-
-
-def _profile_shortfalls(budgets: dict[int, Budget], movements: Sequence[Movement]) -> list[BudgetShortfall]:
-    from budgets.services.profile import profile_shortfalls
-
-    return profile_shortfalls(budgets, movements)
 
 
 def _append(movements: Sequence[Movement], actor: User) -> list[BudgetEntry]:
@@ -359,22 +403,33 @@ def _move_counters(movements: Sequence[Movement], budgets: dict[int, Budget]) ->
 
 def _record_exceptions(
     claims: dict[int, Decimal],
+    before: dict[int, Decimal],
     budgets: dict[int, Budget],
     movements: Sequence[Movement],
     entries: Sequence[BudgetEntry],
-) -> None:
-    """Note each claim that was let through beyond what was available (BUD-03)."""
+) -> set[int]:
+    """Note each claim that was let through beyond what was available, and by how much (BUD-03).
+
+    Returns the budgets that were exceeded: those with advisory control, the movement's own or above it.
+    """
+    exceeded: dict[int, BudgetEntry] = {}
+    for movement, entry in zip(movements, entries, strict=True):
+        for counter_id in budgets[movement.budget_id].counted_by:
+            counter = budgets[counter_id]
+            if (
+                claims[counter_id] > 0
+                and counter.control == Control.ADVISORY
+                and counter.available_amount < 0
+            ):
+                exceeded[counter_id] = entry
     now = clock.now()
-    by_budget = {movement.budget_id: entry for movement, entry in zip(movements, entries, strict=True)}
     BudgetException.objects.bulk_create(
         BudgetException(
-            entry=by_budget[budget_id],
-            over_by=-budgets[budget_id].available_amount,
+            entry=entry,
+            budget_id=budget_id,
+            over_by=claims[budget_id] - max(before[budget_id], ZERO),
             created_at=now,
         )
-        for budget_id, claim in claims.items()
-        if claim > 0
-        and budget_id in by_budget
-        and budgets[budget_id].control == Control.ADVISORY
-        and budgets[budget_id].available_amount < 0
+        for budget_id, entry in exceeded.items()
     )
+    return set(exceeded)

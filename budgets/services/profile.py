@@ -2,21 +2,27 @@
 
 import datetime
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 from django.db.models import Sum
 from django.db.models.functions import TruncMonth
 
-from budgets.models import Budget, BudgetMonth, CheckScope, Control
+from budgets.models import Budget, BudgetEntry, BudgetMonth, CheckScope, Control
 from budgets.services.refusals import BudgetShortfall
 from core.money import allocate
 
-if TYPE_CHECKING:
-    from budgets.services.ledger import Movement
-
 ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What a line spends or commits of a budget on a day; negative when it gives back."""
+
+    budget_id: int
+    day: datetime.date
+    amount: Decimal
 
 
 def months_of(budget: Budget) -> list[datetime.date]:
@@ -51,20 +57,25 @@ def spread_allocation(budget: Budget, weights: Sequence[Decimal] | None = None) 
     )
 
 
-def profile_shortfalls(budgets: dict[int, Budget], movements: Sequence["Movement"]) -> list[BudgetShortfall]:
+def profile_shortfalls(
+    budgets: dict[int, Budget], uses: Iterable[Use], *, waived: Collection[int] = ()
+) -> list[BudgetShortfall]:
     """Test each claim for its stretch, and for every later stretch already used.
 
-    A backdated entry takes from its own month and, in a test to date, from every month after it.
+    A backdated entry takes from its own month and, in a test to date, from every month after it. Only absolute
+    control refuses. ``budgets`` has the budget of each use and all that count it.
     """
     claims: dict[tuple[int, datetime.date], Decimal] = defaultdict(lambda: ZERO)
-    for movement in movements:
-        for counter_id in budgets[movement.budget_id].counted_by:
+    for use in uses:
+        for counter_id in budgets[use.budget_id].counted_by:
             counter = budgets[counter_id]
-            if counter.check_scope != CheckScope.PERIOD and counter.control == Control.ABSOLUTE:
-                claims[counter_id, movement.posting_date.replace(day=1)] += (
-                    movement.committed + movement.spent
-                )
-    found = []
+            if (
+                counter.check_scope != CheckScope.PERIOD
+                and counter.control == Control.ABSOLUTE
+                and counter_id not in waived
+            ):
+                claims[counter_id, use.day.replace(day=1)] += use.amount
+    found: list[BudgetShortfall] = []
     for (budget_id, month), claim in sorted(claims.items()):
         if claim > 0:
             found.extend(_failing_stretches(budgets[budget_id], month, claim))
@@ -101,8 +112,6 @@ def _stretches(
 
 def _used_by_month(budget: Budget) -> dict[datetime.date, Decimal]:
     """Spent and committed per posting month, of everything this budget counts."""
-    from budgets.models import BudgetEntry
-
     rows = (
         BudgetEntry.objects.filter(budget__counted_by__contains=[budget.pk])
         .annotate(month=TruncMonth("posting_date"))

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet, Sum
 
 from budgets.models import (
     Budget,
@@ -19,7 +20,9 @@ from budgets.models import (
     RolloverPolicy,
     RolloverStatus,
 )
-from budgets.services.ledger import Movement, lock_budgets, post
+from budgets.services.ledger import Movement, post
+from budgets.services.profile import spread_allocation
+from budgets.services.tree import lock_for_allocation, require_allocations_fit
 from core import clock
 from core.access import get_visible, require
 from core.errors import Conflict, Invalid
@@ -29,6 +32,7 @@ from core.money import plain_amount, round_money
 
 ZERO = Decimal(0)
 HUNDRED = Decimal(100)
+CARRIED = frozenset({"", CloseDecision.CARRY})
 CARRYING = frozenset(
     {RolloverPolicy.COMMITMENTS, RolloverPolicy.COMMITMENTS_UNFUNDED, RolloverPolicy.UNSPENT}
 )
@@ -59,6 +63,11 @@ class RolloverPreview:
         """By how much the target's allocation changes."""
         return sum((Decimal(line.amount) for line in self.lines if line.commitment_id is None), ZERO)
 
+    @property
+    def commitments(self) -> Decimal:
+        """How much is promised anew on the target."""
+        return sum((Decimal(line.amount) for line in self.lines if line.what == "commitment"), ZERO)
+
 
 def rollover_preview(*, actor: User, from_budget_id: int, to_budget_id: int) -> RolloverPreview:
     """Show what the source's policy would pass to the target; writes nothing."""
@@ -66,6 +75,8 @@ def rollover_preview(*, actor: User, from_budget_id: int, to_budget_id: int) -> 
     target = get_visible(Budget.objects.all(), actor, to_budget_id, name="budget")
     require(actor, "budgets.view_budget", source)
     _check_pair(source, target)
+    # The run frees what has expired first; the preview counts it as free.
+    source.committed_amount -= Budget.objects.filter(pk=source.pk).expired_amounts()[source.pk]
     return RolloverPreview(source, target, _lines(source))
 
 
@@ -81,53 +92,41 @@ def _check_pair(source: Budget, target: Budget) -> None:
 
 
 def _lines(source: Budget) -> list[RolloverLine]:
-    """The rows, from the source's figures as they stand: commitments first, then the unspent rest or the deficit."""
+    """The rows, from the source's figures as they stand: what ends here, what is carried, then the rest.
+
+    The rest is what remains of the allocation when nothing of the source is promised any more: its unspent money,
+    or its deficit.
+    """
     policy = RolloverPolicy(source.rollover_policy)
-    lines = []
-    carried = ZERO
-    if policy in CARRYING:
-        for commitment in _carried(source):
-            funded = policy in FUNDED
-            carried += commitment.remainder
-            lines.append(
-                RolloverLine(
-                    what="commitment",
-                    amount=str(commitment.remainder),
-                    commitment_id=commitment.pk,
-                    funded=funded,
-                    description=commitment.description,
-                )
-            )
-    if policy in FUNDED and carried:
-        lines.insert(
-            0,
-            RolloverLine(
-                what="commitment_money", amount=str(carried), description="Money of the commitments"
-            ),
-        )
-    unspent = source.available_amount - source.override_amount
-    if unspent < 0 and source.carry_deficit:
-        lines.append(
-            RolloverLine(what="deficit", amount=str(unspent), description="Overspend of the last period")
-        )
-    if policy == RolloverPolicy.UNSPENT and unspent > 0:
-        share = round_money(unspent * source.rollover_percent / HUNDRED, source.currency)
-        if source.rollover_cap is not None:
-            share = min(share, source.rollover_cap)
+    standing = _standing_commitments(source)
+    carried = [each for each in standing if policy in CARRYING and each.close_decision in CARRIED]
+    ending = [each for each in standing if each not in carried and each.close_decision]
+    lines = [
+        RolloverLine("release", str(each.remainder), each.pk, description=each.description) for each in ending
+    ]
+    money = sum((each.remainder for each in carried), ZERO) if policy in FUNDED else ZERO
+    if money:
+        lines.append(RolloverLine("commitment_money", str(money), description="Money of the commitments"))
+    lines += [
+        RolloverLine("commitment", str(each.remainder), each.pk, policy in FUNDED, each.description)
+        for each in carried
+    ]
+    own_open = sum((each.remainder for each in standing), ZERO)
+    rest = source.allocated_amount - source.used_amount + own_open - money
+    if rest < 0 and source.carry_deficit:
+        lines.append(RolloverLine("deficit", str(rest), description="Overspend of the last period"))
+    if policy == RolloverPolicy.UNSPENT and rest > 0:
+        share = round_money(rest * source.rollover_percent / HUNDRED, source.currency)
+        share = min(share, rest, *([source.rollover_cap] if source.rollover_cap is not None else []))
         if share:
-            lines.append(
-                RolloverLine(what="unspent", amount=str(share), description="Share of what is unspent")
-            )
+            lines.append(RolloverLine("unspent", str(share), description="Share of what is unspent"))
     return lines
 
 
-def _carried(source: Budget) -> list[Commitment]:
-    """Commitments to carry, those past their expiry left out as free already (BUD-17)."""
+def _standing_commitments(source: Budget) -> list[Commitment]:
+    """Its open commitments, those past their expiry left out as free already (BUD-17)."""
     return list(
-        Commitment.objects.open()
-        .filter(budget=source, close_decision__in=["", CloseDecision.CARRY])
-        .exclude(expires_at__lte=clock.now())
-        .order_by("pk")
+        Commitment.objects.open().filter(budget=source).exclude(expires_at__lte=clock.now()).order_by("pk")
     )
 
 
@@ -140,8 +139,9 @@ def rollover_run(*, actor: User, from_budget_id: int, to_budget_id: int) -> Budg
     preview = rollover_preview(actor=actor, from_budget_id=from_budget_id, to_budget_id=to_budget_id)
     require(actor, "budgets.close_budget", preview.from_budget)
     require(actor, "budgets.close_budget", preview.to_budget)
+    both = {from_budget_id, to_budget_id}
     with transaction.atomic(), record_as(actor):
-        budgets = lock_budgets({from_budget_id, to_budget_id})
+        budgets = lock_for_allocation(both)
         source, target = budgets[from_budget_id], budgets[to_budget_id]
         earlier = BudgetRollover.objects.filter(from_budget=source, status=RolloverStatus.POSTED).first()
         if earlier is not None:
@@ -157,11 +157,47 @@ def rollover_run(*, actor: User, from_budget_id: int, to_budget_id: int) -> Budg
         rollover = BudgetRollover.objects.create(
             from_budget=source, to_budget=target, lines=[asdict(line) for line in lines], created_by=actor
         )
-        movements = _money_movements(rollover, source, target, lines)
+        movements = _endings(rollover, source, target, lines)
+        movements += _money_movements(rollover, source, target, lines)
         movements += _commitment_movements(rollover, source, target, lines, actor)
         if movements:
-            post(movements, actor=actor)
+            post(movements, actor=actor, locked=budgets)
+            require_allocations_fit(budgets, both)
+            spread_allocation(source)
+            spread_allocation(target)
         return rollover
+
+
+def _locked_commitments(lines: list[RolloverLine], what: str) -> QuerySet[Commitment]:
+    wanted = [line.commitment_id for line in lines if line.what == what and line.commitment_id is not None]
+    return Commitment.objects.filter(pk__in=wanted).order_by("pk").select_for_update(of=("self",))
+
+
+def _endings(
+    rollover: BudgetRollover, source: Budget, target: Budget, lines: list[RolloverLine]
+) -> list[Movement]:
+    """Release what people decided to release or let lapse: it is part of the rest."""
+    movements = []
+    for commitment in _locked_commitments(lines, "release"):
+        remainder = commitment.remainder
+        commitment.released_amount += remainder
+        commitment.status = CommitmentStatus.RELEASED
+        commitment.save()
+        movements.append(
+            Movement(
+                budget_id=source.pk,
+                kind=EntryKind.RELEASE,
+                posting_date=_last_day(source),
+                description=f"{commitment.get_close_decision_display()}: {commitment.description}"[:500],
+                document_amount=-remainder,
+                document_currency=source.currency,
+                committed=-remainder,
+                reference=commitment.reference,
+                reason=f"Decided before the rollover to “{target.name}”"[:500],
+                commitment_id=commitment.pk,
+            )
+        )
+    return movements
 
 
 def _same_rollover(earlier: BudgetRollover, target: Budget) -> BudgetRollover:
@@ -219,14 +255,13 @@ def _commitment_movements(
 ) -> list[Movement]:
     """End each carried commitment on the source and take it anew on the target, linked both ways."""
     movements = []
-    wanted = [line.commitment_id for line in lines if line.commitment_id is not None]
-    for old in Commitment.objects.filter(pk__in=wanted).order_by("pk").select_for_update(of=("self",)):
+    for old in _locked_commitments(lines, "commitment"):
         remainder = old.remainder
         new = Commitment.objects.create(
             budget=target,
             status=old.status,
             amount=remainder,
-            document_amount=None,
+            document_amount=_document_rest(old),
             document_currency=old.document_currency,
             rate=old.rate,
             rate_date=old.rate_date,
@@ -269,21 +304,34 @@ def _commitment_movements(
     return movements
 
 
+def _document_rest(commitment: Commitment) -> Decimal | None:
+    """What of the document is still to come, in its currency; None where parts were released."""
+    if commitment.document_amount is None or commitment.released_amount:
+        return None
+    invoiced = commitment.entries.filter(kind=EntryKind.CONSUMPTION).aggregate(
+        total=Sum("document_amount", default=ZERO)
+    )
+    rest: Decimal = commitment.document_amount - invoiced["total"]
+    return rest if rest > 0 else None
+
+
 def rollover_undo(*, actor: User, rollover_id: int, reason: str) -> BudgetRollover:
     """Take a rollover back by opposite entries, while the target has not been used since (BUD-23)."""
     if not reason.strip():
         raise Invalid("reason_required", "Say why the rollover is undone.")
     with transaction.atomic(), record_as(actor, reason):
-        rollover = BudgetRollover.objects.select_for_update().filter(pk=rollover_id).first()
-        if rollover is None:
-            raise Conflict("no_rollover", "There is no such rollover.")
-        budgets = lock_budgets({rollover.from_budget_id, rollover.to_budget_id})
+        seen = get_visible(BudgetRollover.objects.all(), actor, rollover_id, name="rollover")
+        both = {seen.from_budget_id, seen.to_budget_id}
+        budgets = lock_for_allocation(both)
+        rollover = BudgetRollover.objects.select_for_update(of=("self",)).get(pk=seen.pk)
         source, target = budgets[rollover.from_budget_id], budgets[rollover.to_budget_id]
         require(actor, "budgets.close_budget", source)
         require(actor, "budgets.close_budget", target)
         if rollover.status == RolloverStatus.UNDONE:
             raise Conflict("already_undone", "This rollover was undone before.")
-        entries = list(BudgetEntry.objects.filter(reference=f"rollover:{rollover.pk}").order_by("pk"))
+        entries = list(
+            BudgetEntry.objects.filter(budget_id__in=both, reference=f"rollover:{rollover.pk}").order_by("pk")
+        )
         _require_unused(target, entries)
         _restore_commitments(rollover)
         movements = [
@@ -305,7 +353,10 @@ def rollover_undo(*, actor: User, rollover_id: int, reason: str) -> BudgetRollov
             for entry in entries
         ]
         if movements:
-            post(movements, actor=actor)
+            post(movements, actor=actor, locked=budgets)
+            require_allocations_fit(budgets, both)
+            spread_allocation(source)
+            spread_allocation(target)
         rollover.status, rollover.undone_by, rollover.undone_at = RolloverStatus.UNDONE, actor, clock.now()
         rollover.save()
         return rollover
@@ -328,7 +379,7 @@ def _require_unused(target: Budget, entries: list[BudgetEntry]) -> None:
 
 def _restore_commitments(rollover: BudgetRollover) -> None:
     carried = Commitment.objects.filter(
-        pk__in=[line["commitment_id"] for line in rollover.lines if line["commitment_id"]]
+        pk__in=[line["commitment_id"] for line in rollover.lines if line["what"] == "commitment"]
     ).select_related("carried_to")
     for old in carried.order_by("pk"):
         new = old.carried_to

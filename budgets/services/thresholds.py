@@ -1,6 +1,6 @@
 """Alerts when use crosses a threshold upwards, once, until it has fallen again (BUD-28)."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from decimal import Decimal
 
 from budgets.models import AlertLevel, Budget, BudgetAlert, BudgetEntry
@@ -19,27 +19,30 @@ def utilization_percent(budget: Budget) -> Decimal:
     return budget.used_amount * HUNDRED / budget.allocated_amount
 
 
-def evaluate(budgets: Iterable[Budget], *, entry: BudgetEntry | None) -> list[BudgetAlert]:
+def evaluate(
+    budgets: Iterable[Budget], *, entry: BudgetEntry | None, overspent: Collection[int] = ()
+) -> list[BudgetAlert]:
     """Fire and re-arm the thresholds of locked budgets whose figures have just changed.
 
-    Rows, flags and outbox events are written in the caller's transaction: what is rolled back never notifies.
+    A budget that was just ``overspent`` by advisory control raises the critical alert whatever its threshold
+    (BUD-03). Rows, flags and outbox events are written in the caller's transaction: what is rolled back never
+    notifies.
     """
     fired = []
     for budget in budgets:
         percent = utilization_percent(budget)
         changed = []
-        for level in AlertLevel.values:
-            threshold = getattr(budget, f"{level}_threshold_percent")
+        for level in AlertLevel:
+            threshold: Decimal | None = getattr(budget, f"{level}_threshold_percent")
+            forced = level == AlertLevel.CRITICAL and budget.pk in overspent
             flag = f"{level}_fired"
             is_fired = getattr(budget, flag)
-            if threshold is None:
-                continue
-            if not is_fired and percent >= threshold and budget.used_amount > 0:
-                fired.append(_fire(budget, level, threshold, percent, entry))
-            elif is_fired and percent <= threshold - REARM_POINTS:
-                BudgetAlert.objects.filter(budget=budget, level=level, rearmed_at__isnull=True).update(
-                    rearmed_at=clock.now()
+            if not is_fired and (forced or _is_crossed(budget, percent, threshold)):
+                fired.append(
+                    _fire(budget, level, HUNDRED if threshold is None else threshold, percent, entry)
                 )
+            elif is_fired and _has_fallen(percent, threshold):
+                _rearm(budget, level)
             else:
                 continue
             setattr(budget, flag, not is_fired)
@@ -47,6 +50,31 @@ def evaluate(budgets: Iterable[Budget], *, entry: BudgetEntry | None) -> list[Bu
         if changed:
             Budget.objects.filter(pk=budget.pk).update(**{flag: getattr(budget, flag) for flag in changed})
     return fired
+
+
+def _is_crossed(budget: Budget, percent: Decimal, threshold: Decimal | None) -> bool:
+    return threshold is not None and percent >= threshold and budget.used_amount > 0
+
+
+def _has_fallen(percent: Decimal, threshold: Decimal | None) -> bool:
+    return percent <= (HUNDRED if threshold is None else threshold) - REARM_POINTS
+
+
+def _rearm(budget: Budget, level: str) -> None:
+    BudgetAlert.objects.filter(budget=budget, level=level, rearmed_at__isnull=True).update(
+        rearmed_at=clock.now()
+    )
+
+
+def thresholds_changed(budget: Budget, levels: Iterable[str]) -> None:
+    """Start these levels of a locked budget anew: their thresholds were moved, and may be crossed already."""
+    flags = {f"{level}_fired": False for level in levels}
+    for level in levels:
+        _rearm(budget, level)
+    for flag in flags:
+        setattr(budget, flag, False)
+    Budget.objects.filter(pk=budget.pk).update(**flags)
+    evaluate([budget], entry=None)
 
 
 def _fire(
