@@ -147,8 +147,9 @@ class Progress:
 
 
 def wanted(name: str) -> int:
-    """Return how many packages a requirements file names."""
-    return len(re.findall(r"^[A-Za-z0-9][^ ]*==", (CHECKOUT / name).read_text(), re.MULTILINE))
+    """Return about how many packages a requirements file names for this machine."""
+    pins = re.findall(r"^[A-Za-z0-9][^ ]*==.*", (CHECKOUT / name).read_text(), re.MULTILINE)
+    return sum(1 for pin in pins if "== 'win32'" not in pin and "== 'Windows'" not in pin)
 
 
 def install(name: str) -> None:
@@ -159,7 +160,7 @@ def install(name: str) -> None:
     reporter.start()
     started = time.monotonic()
     command = [
-        PYTHON,
+        str(PYTHON),
         "-m",
         "pip",
         "install",

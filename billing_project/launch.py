@@ -162,8 +162,6 @@ class Preparation:
         """Load the sample data into a database without entities; what an interrupted run left is completed."""
         if self.known.get("sample") == "loaded":
             return
-        if not any(BASE_DIR.glob("*/management/commands/initialize_enterprise_billing.py")):
-            return
         empty = not one_value(self.database_url, "SELECT 1 FROM billing_entities LIMIT 1")
         if not empty and self.known.get("sample") != "loading":
             return
@@ -350,7 +348,6 @@ def run() -> None:
             # A second Ctrl-C must not interrupt the ending of the others.
             signal.signal(number, signal.SIG_IGN)
         end_all(children)
-        engines.leave()
 
 
 def watch(children: list[Child]) -> None:
@@ -373,7 +370,10 @@ def main() -> None:
     for number in STOP_SIGNALS:
         signal.signal(number, _raise_stopped)
     try:
-        run()
+        try:
+            run()
+        finally:
+            engines.leave()
     except Stopped:
         say("\nStopped.")
     except engines.EngineError as problem:

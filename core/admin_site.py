@@ -25,7 +25,9 @@ class BillingAdminSite(UnfoldAdminSite):
         return context
 
     def extra_urls(self) -> list[URLPattern]:
-        return [path("notifications/read-all/", self.admin_view(self.read_all), name="notifications_read_all")]
+        return [
+            path("notifications/read-all/", self.admin_view(self.read_all), name="notifications_read_all")
+        ]
 
     def read_all(self, request: HttpRequest) -> HttpResponse:
         """POST: mark all of one's own notifications as read."""

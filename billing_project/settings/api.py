@@ -74,9 +74,11 @@ SPECTACULAR_SETTINGS: dict[str, Any] = {
     "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
     "SORT_OPERATIONS": True,
     "TAGS": [{"name": "enterprise-billing", "description": "Everything that the product does."}],
+    # Choices stand inline: as components their names would collide (status, source, kind) between apps.
     "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
         "core.api.schema.close_request_bodies",
+        "core.api.schema.allow_blank_answers",
+        "core.api.schema.drop_enum_marks",
     ],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",

@@ -167,7 +167,8 @@ class ObjectActionsMixin(admin.ModelAdmin):
         if not may(request.user, action.perm, obj):
             raise PermissionDenied
         why_not = action.possible(obj, request.user) or ""
-        form = _form_class(action)(request.POST or None, request.FILES or None)
+        form_class = _form_class(action)
+        form = form_class(request.POST, request.FILES) if request.method == "POST" else form_class()
         if request.method == "POST" and not why_not and form.is_valid():
             data = dict(form.cleaned_data)
             call = ActionCall(request.user, obj, data.pop("reason", ""), data)
@@ -198,9 +199,9 @@ class ObjectActionsMixin(admin.ModelAdmin):
 
     # --- many records ------------------------------------------------------------------------------------
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+    def get_actions(self, request: HttpRequest) -> Any:
         """Only the declared actions: Django's bulk delete would pass by the services."""
-        actions = super().get_actions(request)
+        actions: dict[str, Any] = dict(super().get_actions(request))
         actions.pop("delete_selected", None)
         for action in self.bulk_actions:
             if may(request.user, action.perm):

@@ -40,6 +40,7 @@ from simple_history.admin import SimpleHistoryAdmin
 from unfold.admin import ModelAdmin
 
 from core.admin.actions import ObjectActionsMixin
+from core.admin.columns import PlainNumbersMixin
 from core.admin.conflicts import VersionConflictMixin
 from core.admin.errors import RefusalsMixin
 from core.admin.export import ExportMixin
@@ -67,6 +68,7 @@ class BillingModelAdmin(
     VersionConflictMixin,
     ReadableHistoryMixin,
     ScopedListMixin,
+    PlainNumbersMixin,
     SimpleHistoryAdmin,
     ModelAdmin,
 ):

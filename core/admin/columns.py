@@ -3,19 +3,23 @@
 A column made here is named `money_<field>` or `number_<field>`; the style sheet aligns by that name.
 """
 
+import re
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
 from babel.numbers import format_decimal
 from django.contrib import admin
+from django.contrib.admin.options import BaseModelAdmin
+from django.db import models
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import get_language, to_locale
 
-from core.money import minor_units, round_money
+from core.money import EXACT, decimal_places, minor_units, round_money
 
 MINUS = "\N{MINUS SIGN}"
+_STORED_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 def number_text(value: Decimal | int, decimals: int | None = None) -> str:
@@ -79,3 +83,36 @@ def number_column(field: str, *, label: str = "", decimals: int | None = None) -
     column.__name__ = f"number_{field}"
     column.export_value = lambda obj: _follow(obj, field)  # type: ignore[attr-defined]  # see export.py
     return column
+
+
+def tidy(value: Any) -> Any:
+    """Return a stored amount without the zeros that only its column has: 250.5000 → 250.50, 2500000.0000 → 2500000."""
+    if not isinstance(value, Decimal) or not value.is_finite():
+        return value
+    places = decimal_places(value.normalize(EXACT))
+    return value.quantize(Decimal(1).scaleb(-(2 if places == 1 else places)), context=EXACT)
+
+
+def _tidy_text(contents: Any) -> Any:
+    """Rewrite the text of a read-only number; what is no plain number stays as it is."""
+    text = str(contents)
+    if not _STORED_NUMBER.fullmatch(text):
+        return contents
+    value = tidy(Decimal(text))
+    return _span(number_text(value, decimal_places(value)), value)
+
+
+class PlainNumbersMixin(BaseModelAdmin):
+    """Numbers of forms without meaningless zeros; for admins and inlines."""
+
+    @property
+    def readonly_preprocess_fields(self) -> dict[str, Callable[[Any], Any]]:
+        """What Unfold asks for the read-only fields."""
+        fields = self.model._meta.concrete_fields
+        return {field.name: _tidy_text for field in fields if isinstance(field, models.DecimalField)}
+
+    def formfield_for_dbfield(self, db_field: Any, request: Any, **kwargs: Any) -> Any:
+        form_field: Any = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if isinstance(db_field, models.DecimalField) and form_field is not None:
+            form_field.prepare_value = tidy
+        return form_field

@@ -13,6 +13,7 @@ from django.contrib import admin
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 from django.http import HttpRequest
+from django.utils.datastructures import MultiValueDict
 from django.utils.text import capfirst
 
 LOADED_VERSION = "loaded_version"
@@ -33,12 +34,13 @@ def _shown(field: Any, value: Any) -> str:
         return "(empty)"
     if isinstance(value, bool):
         return "Yes" if value else "No"
+    queryset: Any = getattr(field, "queryset", None)
     if isinstance(field, forms.ModelMultipleChoiceField):
-        chosen = field.prepare_value(value)
-        return ", ".join(str(row) for row in field.queryset.filter(pk__in=list(chosen or []))) or "(empty)"
+        rows = queryset.filter(pk__in=list(field.prepare_value(value) or []))
+        return ", ".join(str(row) for row in rows) or "(empty)"
     if isinstance(field, forms.ModelChoiceField):
         key = getattr(value, "pk", value)
-        row = field.queryset.filter(pk=key).first() if str(key).isdigit() else None
+        row = queryset.filter(pk=key).first() if str(key).isdigit() else None
         return str(row or value)
     for key, label in getattr(field, "choices", []) or []:
         if str(key) == str(value):
@@ -59,16 +61,16 @@ class ConflictForm(forms.ModelForm):
         loaded = self.data.get(self.add_prefix(LOADED_VERSION), "")
         # Locked until the end of the transaction that saves: nobody slips in between this check and the save.
         manager = type(self.instance)._base_manager
-        stored = manager.select_for_update(of=("self",)).filter(pk=self.instance.pk).first()
+        stored: Any = manager.select_for_update(of=("self",)).filter(pk=self.instance.pk).first()
         if stored is None:
             raise forms.ValidationError(
                 "Somebody deleted this record while you were editing it. Copy what you need before you leave."
             )
-        if str(stored.version) == str(loaded):  # type: ignore[attr-defined]  # only used for versioned models
+        if str(stored.version) == str(loaded):
             return cleaned
         self.differences = self._compare(stored)
-        self.data = self.data.copy()
-        self.data[self.add_prefix(LOADED_VERSION)] = str(stored.version)  # type: ignore[attr-defined]
+        self.data = MultiValueDict(self.data)
+        self.data[self.add_prefix(LOADED_VERSION)] = str(stored.version)
         raise forms.ValidationError(
             "Somebody else saved this record while you were editing it. Nothing of yours is saved yet: compare "
             "the values, then save again to keep yours, or reload the page to take theirs.",

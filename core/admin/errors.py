@@ -59,15 +59,15 @@ class RefusalsMixin(admin.ModelAdmin):
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         form_class = super().get_form(request, obj, change=change, **kwargs)
-        refusal = getattr(request, "refusal", None)
+        refusal: Exception | None = getattr(request, "refusal", None)
         if refusal is None:
             return form_class
+        said: Exception = refusal
 
         class RefusedForm(form_class):  # type: ignore[misc, valid-type]  # the base is made at run time
             def _post_clean(self) -> None:
                 super()._post_clean()
-                for name, lines in field_errors(refusal, set(self.fields)).items():
-                    self.add_error(None if name == NON_FIELD_ERRORS else name, lines)
+                add_refusal(self, said)
 
         return RefusedForm
 

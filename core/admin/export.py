@@ -24,7 +24,7 @@ from django.utils.html import strip_tags
 from django.utils.safestring import SafeString
 
 from core import clock
-from core.admin.filters import ALL_PARAM, PAGE_SIZE_PARAM
+from core.admin.filters import drop_own_parameters
 from core.spreadsheets import Value, csv_lines, write_xlsx
 
 FORMATS = {
@@ -88,9 +88,7 @@ class ExportMixin(admin.ModelAdmin):
             raise Http404("Lists are exported as csv or xlsx.")
         if not self.has_view_or_change_permission(request):
             raise PermissionDenied
-        request.GET = request.GET.copy()  # type: ignore[misc]  # Django's own idiom to drop parameters
-        for name in (ALL_PARAM, PAGE_SIZE_PARAM):
-            request.GET.pop(name, None)
+        drop_own_parameters(request)
         queryset = self.get_changelist_instance(request).get_queryset(request)
         columns = self.export_columns(request)
         return self._file(kind, [title for title, _ in columns], self._rows_of(queryset, columns))

@@ -15,7 +15,8 @@ from django.urls import path, reverse
 from unfold.views import ChangeList
 
 from core.admin.scoping import may
-from core.models import SavedFilter
+from core.models import SavedFilter, User
+from core.querysets import SavedFilterQuerySet
 
 PAGE_SIZES = (25, 50, 100, 200)
 PAGE_SIZE_PARAM = "_per_page"
@@ -57,7 +58,7 @@ class BillingChangeList(ChangeList):
     """The list with the page size that this person has chosen."""
 
     def get_results(self, request: HttpRequest) -> None:
-        self.list_per_page = page_size(request, self.list_per_page)
+        self.list_per_page: int = page_size(request, self.list_per_page)
         super().get_results(request)
 
 
@@ -65,6 +66,22 @@ def page_size(request: HttpRequest, default: int) -> int:
     """Return the chosen page size, or `default`."""
     chosen = request.COOKIES.get(PAGE_SIZE_COOKIE, "")
     return int(chosen) if chosen.isdigit() and int(chosen) in PAGE_SIZES else default
+
+
+def signed_in(request: HttpRequest) -> User:
+    """Return the user; the back-office lets nobody in who is not signed in."""
+    assert isinstance(request.user, User)
+    return request.user
+
+
+def drop_own_parameters(request: HttpRequest) -> None:
+    """Take the parameters that are ours out of the query: Django's list would refuse them as unknown filters."""
+    own = {ALL_PARAM, PAGE_SIZE_PARAM} & request.GET.keys()
+    if own:
+        rest = request.GET.copy()
+        for name in own:
+            rest.pop(name)
+        vars(request)["GET"] = rest
 
 
 def _pairs(query: str) -> set[tuple[str, str]]:
@@ -103,28 +120,28 @@ class FilterChipsMixin(admin.ModelAdmin):
         if chosen.isdigit() and int(chosen) in PAGE_SIZES:
             rest = request.GET.copy()
             rest.pop(PAGE_SIZE_PARAM)
-            response = redirect(f"{request.path}?{rest.urlencode()}")
-            response.set_cookie(PAGE_SIZE_COOKIE, chosen, max_age=ONE_YEAR, samesite="Lax", httponly=True)
-            return response
+            remembered = redirect(f"{request.path}?{rest.urlencode()}")
+            remembered.set_cookie(PAGE_SIZE_COOKIE, chosen, max_age=ONE_YEAR, samesite="Lax", httponly=True)
+            return remembered
         default = self._default_filter(request)
         if default is not None:
             return redirect(f"{request.path}?{default.query}")
-        if ALL_PARAM in request.GET or PAGE_SIZE_PARAM in request.GET:
-            request.GET = request.GET.copy()  # type: ignore[misc]  # Django's own idiom to drop parameters
-            request.GET.pop(ALL_PARAM, None)
-            request.GET.pop(PAGE_SIZE_PARAM, None)
+        drop_own_parameters(request)
         response = super().changelist_view(request, extra_context)
         context = getattr(response, "context_data", None)
         if context and "cl" in context:
             context.update(self._chips(request, context["cl"]))
         return response
 
+    def _mine(self, request: HttpRequest) -> SavedFilterQuerySet:
+        return SavedFilter.objects.filter(user=signed_in(request), page=self.filter_page)
+
     def _default_filter(self, request: HttpRequest) -> SavedFilter | None:
         """The user's default filter, when the list is entered from elsewhere without any filter."""
         came_from = urlsplit(request.headers.get("Referer", "")).path
         if request.method != "GET" or request.GET or came_from == request.path:
             return None
-        mine = SavedFilter.objects.filter(user=request.user, page=self.filter_page, is_default=True)
+        mine = self._mine(request).filter(is_default=True)
         return mine.exclude(query="").first()
 
     def _chips(self, request: HttpRequest, cl: Any) -> dict[str, Any]:
@@ -168,7 +185,7 @@ class FilterChipsMixin(admin.ModelAdmin):
             raise PermissionDenied
         if request.method != "POST":
             return redirect(back)
-        mine = SavedFilter.objects.filter(user=request.user, page=self.filter_page)
+        mine = self._mine(request)
         do = request.POST.get("do", "save")
         if do == "save":
             return redirect(self._save_filter(request, back))
@@ -197,12 +214,12 @@ class FilterChipsMixin(admin.ModelAdmin):
             )
             return f"{back}?{query}" if query else back
         with transaction.atomic():
-            mine = SavedFilter.objects.filter(user=request.user, page=self.filter_page)
+            mine = self._mine(request)
             as_default = "is_default" in request.POST
             if as_default:
                 mine.exclude(name=name).filter(is_default=True).update(is_default=False)
             mine.update_or_create(
-                user=request.user,
+                user=signed_in(request),
                 page=self.filter_page,
                 name=name,
                 defaults={"query": query, "shared": "shared" in request.POST, "is_default": as_default},

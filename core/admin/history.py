@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
@@ -12,7 +13,9 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from simple_history.admin import SimpleHistoryAdmin
 
+from core.admin.columns import number_text, tidy
 from core.history import Channel
+from core.money import decimal_places
 
 CHANNEL_ICONS = {
     Channel.PAGE: "web",
@@ -146,6 +149,8 @@ class ReadableHistoryMixin(SimpleHistoryAdmin):
             if model_field.is_relation and not isinstance(value, list):
                 row = model_field.related_model._base_manager.filter(pk=value).first()
                 return str(row) if row is not None else f"#{value} (deleted)"
+            if isinstance(value, Decimal):
+                return number_text(tidy(value), decimal_places(tidy(value)))
             return str(names.get(value, value))
 
         return str(model_field.verbose_name).capitalize(), shown(change.old), shown(change.new)

@@ -33,14 +33,17 @@ def _records(site: Any, request: HttpRequest, label: str, term: str) -> list[Sea
     app_label, model_name = label.split(".")
     model = apps.all_models.get(app_label, {}).get(model_name.lower())
     model_admin = site._registry.get(model) if model is not None else None
-    if model_admin is None or not model_admin.has_view_permission(request):
+    if model is None or model_admin is None or not model_admin.has_view_permission(request):
         return []
     if not model_admin.get_search_fields(request):
         return []
-    found, _duplicates = model_admin.get_search_results(request, model_admin.get_queryset(request), term)
+    seen = model_admin.get_queryset(request)
+    found, _duplicates = model_admin.get_search_results(request, seen, term)
+    # By key, because a search over relations finds a record twice, and lists may be ordered by what DISTINCT refuses.
+    rows = seen.filter(pk__in=found.order_by().values("pk")).order_by("-pk")[:PER_MODEL]
     name = str(model._meta.verbose_name).capitalize()
     page = f"{site.name}:{app_label}_{model_name.lower()}_change"
     return [
         SearchResult(title=str(row), description=name, link=reverse(page, args=[row.pk]), icon="article")
-        for row in found.distinct()[:PER_MODEL]
+        for row in rows
     ]

@@ -4,7 +4,6 @@ Every list, choice and lookup passes the queryset's `visible_to(user)`, every ri
 `user.has_perm("app.codename", obj)`: the permission backend knows memberships and scope, the admin does not.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
@@ -109,7 +108,7 @@ class ScopedListMixin(ScopedPermissionsMixin, admin.ModelAdmin):
     def has_module_permission(self, request: HttpRequest) -> bool:
         return any(self._allowed(request, action, None) for action in ("view", "change", "add", "delete"))
 
-    def get_list_filter(self, request: HttpRequest) -> Sequence[Any]:
+    def get_list_filter(self, request: HttpRequest) -> Any:
         """A plain field name gets the filter of its kind: scoped records, choices or a range of dates."""
         return [self._filter_of(spec) for spec in super().get_list_filter(request)]
 

@@ -59,7 +59,7 @@ def upload_page(
     """Show the form; on POST call `run` with the cleaned data and go to its result. Refusals stay in the form."""
     if not may(request.user, perm):
         raise PermissionDenied
-    form = form_class(request.POST or None, request.FILES or None)
+    form = form_class(request.POST, request.FILES) if request.method == "POST" else form_class()
     if request.method == "POST" and form.is_valid():
         try:
             result = run(request, form.cleaned_data)

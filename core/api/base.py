@@ -54,6 +54,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import GenericViewSet
 
 from core.access import require
+from core.api.filters import BillingFilterSet, filtered, page_parameters, refuse_unknown_parameters
 from core.errors import Invalid, Stale
 from core.idempotency import run_idempotent
 from core.models import User
@@ -254,6 +255,10 @@ class BillingViewSet(RequestHabitsMixin, mixins.ListModelMixin, mixins.RetrieveM
         meta = queryset.model._meta
         return f"{meta.app_label}.{verb}_{meta.model_name}"
 
+    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Filters are for lists: one object is found by its id alone."""
+        return queryset if self.detail else super().filter_queryset(queryset)
+
     def get_object(self) -> Any:
         instance = super().get_object()
         if self.request.method not in SAFE_METHODS and "If-Match" in self.request.headers:
@@ -297,6 +302,25 @@ class BillingViewSet(RequestHabitsMixin, mixins.ListModelMixin, mixins.RetrieveM
         )
         serializer.is_valid(raise_exception=True)
         return dict(serializer.validated_data)
+
+    def answer_list(
+        self,
+        rows: QuerySet[Any],
+        serializer_class: type[BaseSerializer[Any]],
+        filterset_class: type[BillingFilterSet] | None = None,
+    ) -> Response:
+        """Show a page of the rows below an object (the lines of an invoice), which the caller may see.
+
+        For the document: `@action(detail=True, filterset_class=…, search_fields=(), ordering_fields=())` and
+        `operation(responses=LineSerializer(many=True))`.
+        """
+        known = page_parameters(self) | set(filterset_class.base_filters if filterset_class else ())
+        refuse_unknown_parameters(self.request, known)
+        if filterset_class is not None:
+            rows = filtered(self.request, rows, filterset_class)
+        page = self.paginate_queryset(rows)
+        shown = serializer_class(page, many=True, context=self.get_serializer_context())
+        return self.get_paginated_response(shown.data)
 
     def answer(self, instance: Any, status: int = 200) -> Response:
         """Show an object that a service returned, read anew with all that the list's queryset adds."""

@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 from django_filters.rest_framework import DjangoFilterBackend
 from django_filters.rest_framework import FilterSet as RestFilterSet
 from django_filters.rest_framework.filterset import FILTER_FOR_DBFIELD_DEFAULTS
+from django_filters.utils import translate_validation
 from rest_framework import filters
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.request import Request
@@ -100,7 +101,7 @@ class FieldFilterBackend(DjangoFilterBackend):
             raise ImproperlyConfigured(
                 f"{type(view).__name__}: declare a filterset_class, not filterset_fields."
             )
-        return super().get_filterset_class(view, queryset)
+        return getattr(view, "filterset_class", None)
 
 
 class SearchFilter(filters.SearchFilter):
@@ -155,6 +156,37 @@ def _ordering_pattern(valid: Iterable[str]) -> str:
     return f"^{term}(,{term})*$"
 
 
+def refuse_unknown_parameters(request: Request, known: set[str]) -> None:
+    """Raise 400 `unknown_parameter` for every query parameter that is not known."""
+    unknown = sorted(set(request.query_params) - known)
+    if unknown:
+        choice = ", ".join(sorted(known)) or "none"
+        raise ValidationError(
+            {
+                name: [
+                    ErrorDetail(
+                        f"There is no parameter {name[:80]!r}; known: {choice}.", code="unknown_parameter"
+                    )
+                ]
+                for name in unknown
+            }
+        )
+
+
+def page_parameters(view: "APIView") -> set[str]:
+    """Return the names of the parameters by which the view's lists are paged."""
+    paginator = getattr(view, "paginator", None)
+    return {item["name"] for item in paginator.get_schema_operation_parameters(view)} if paginator else set()
+
+
+def filtered(request: Request, rows: QuerySet[Any], filterset_class: type[BillingFilterSet]) -> QuerySet[Any]:
+    """Return the rows that the query parameters leave, or raise 400 with the refused values."""
+    filterset = filterset_class(request.query_params, queryset=rows, request=request)
+    if not filterset.is_valid():
+        raise translate_validation(filterset.errors)
+    return filterset.qs
+
+
 class KnownParametersBackend(filters.BaseFilterBackend):
     """Refuses query parameters that the list does not know.
 
@@ -163,33 +195,17 @@ class KnownParametersBackend(filters.BaseFilterBackend):
     """
 
     def filter_queryset(self, request: Request, queryset: QuerySet[Any], view: "APIView") -> QuerySet[Any]:
-        if not request.query_params or getattr(view, "action", "list") != "list":
-            return queryset
-        known = self.known_parameters(view, queryset)
-        unknown = sorted(set(request.query_params) - known)
-        if unknown:
-            raise ValidationError(
-                {
-                    name: [ErrorDetail(self._message(name, known), code="unknown_parameter")]
-                    for name in unknown
-                }
-            )
+        if request.query_params:
+            refuse_unknown_parameters(request, self.known_parameters(view, queryset))
         return queryset
-
-    @staticmethod
-    def _message(name: str, known: set[str]) -> str:
-        return f"There is no parameter {name[:80]!r}; known are {', '.join(sorted(known))}."
 
     @staticmethod
     def known_parameters(view: "APIView", queryset: QuerySet[Any]) -> set[str]:
         """Return the names that `?name=` may have on this list."""
-        known = set(getattr(view, "extra_parameters", ()))
+        known = set(getattr(view, "extra_parameters", ())) | page_parameters(view)
         filterset_class = FieldFilterBackend().get_filterset_class(view, queryset)
         if filterset_class is not None:
             known |= set(filterset_class.base_filters)
         for backend in (SearchFilter, OrderingFilter):
             known |= {item["name"] for item in backend().get_schema_operation_parameters(view)}
-        paginator = getattr(view, "paginator", None)
-        if paginator is not None:
-            known |= {item["name"] for item in paginator.get_schema_operation_parameters(view)}
         return known

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any, TypeVar
 
+from drf_spectacular.contrib.django_filters import DjangoFilterExtension
+from drf_spectacular.drainage import add_trace_message
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.plumbing import ResolvedComponent
@@ -133,6 +135,24 @@ class SessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
         return {"type": "apiKey", "in": "cookie", "name": "sessionid"}
+
+
+class FieldFilterExtension(DjangoFilterExtension):
+    """Describes filters by the filter set's own model, which for lists below an object is not the view's."""
+
+    target_class = "core.api.filters.FieldFilterBackend"
+    priority = 1
+
+    def get_schema_operation_parameters(self, auto_schema: Any, *args: Any, **kwargs: Any) -> list[Any]:
+        filterset_class = getattr(auto_schema.view, "filterset_class", None)
+        if filterset_class is None:
+            return []
+        model = filterset_class._meta.model
+        found: list[Any] = []
+        with add_trace_message(filterset_class):
+            for name, item in filterset_class.base_filters.items():
+                found += self.resolve_filter_field(auto_schema, model, filterset_class, name, item)
+        return found
 
 
 class BillingAutoSchema(AutoSchema):
@@ -281,3 +301,19 @@ def close_request_bodies(result: dict[str, Any], **kwargs: Any) -> dict[str, Any
         if name.endswith("Request") and schema.get("type") == "object":
             schema.setdefault("additionalProperties", False)
     return result
+
+
+def drop_enum_marks(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """Postprocessing: take out the marks by which drf-spectacular would make components of choices."""
+    _drop(result, "x-spec-enum-id")
+    return result
+
+
+def _drop(node: Any, name: str) -> None:
+    if isinstance(node, dict):
+        node.pop(name, None)
+        for value in node.values():
+            _drop(value, name)
+    elif isinstance(node, list):
+        for item in node:
+            _drop(item, name)

@@ -7,7 +7,6 @@ the longest time for which another process may still let in a user who was deact
 revoked; the process that saved the user knows at once. Refreshing a token always asks the database.
 """
 
-from collections.abc import Mapping
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -21,8 +20,8 @@ from core import clock
 from core.errors import Unauthenticated
 from core.models import User
 
-# Beyond this many users a process starts anew rather than keep them all.
-MAX_KNOWN_USERS = 10_000
+# Beyond this many users or tokens a process starts anew rather than keep them all.
+MAX_KNOWN = 10_000
 
 
 class TokenPair(NamedTuple):
@@ -32,12 +31,28 @@ class TokenPair(NamedTuple):
     refresh: str
 
 
-class _Known(NamedTuple):
+class _Marks(NamedTuple):
+    """What a token says, and what must be true of its user for it to hold."""
+
+    user_id: int
+    version: object
+    password: object
+
+
+class _KnownUser(NamedTuple):
     good_until: float
-    values: dict[str, Any]
+    values: list[Any]
+    is_active: bool
+    marks: _Marks
 
 
-_known: dict[int, _Known] = {}
+class _VerifiedToken(NamedTuple):
+    good_until: float
+    marks: _Marks
+
+
+_users: dict[int, _KnownUser] = {}
+_tokens: dict[bytes, _VerifiedToken] = {}
 _lock = Lock()
 _FIELDS = tuple(field.attname for field in User._meta.concrete_fields)
 
@@ -59,7 +74,9 @@ def access_token_renew(*, refresh: str) -> str:
         raise Unauthenticated(
             "token_not_valid", "The refresh token is invalid or expired. Sign in again."
         ) from error
-    _checked(User.objects.filter(pk=_user_id(token)).first(), token)
+    marks = _marks_of(token)
+    forget_user(marks.user_id)
+    _checked(_known_user(marks.user_id), marks)
     return str(token.access_token)
 
 
@@ -69,32 +86,46 @@ def tokens_revoke(*, user: User) -> None:
     forget_user(user.pk)
 
 
-def user_of_access_token(raw: bytes | str) -> User:
+def user_of_access_token(raw: bytes) -> User:
     """Return the user of an access token, as known a few seconds ago at most. Raises Unauthenticated.
 
     The object is the caller's own: what is cached on it (rights, relations) ends with the request. A service
     that changes a user fetches and locks the row first.
     """
-    try:
-        token = AccessToken(raw)  # type: ignore[arg-type]
-    except TokenError as error:
-        raise Unauthenticated("token_not_valid", "The access token is invalid or expired.") from error
-    return _checked(_user(_user_id(token)), token)
+    marks = _verified(raw)
+    known = _checked(_known_user(marks.user_id), marks)
+    return User.from_db("default", _FIELDS, known.values)
 
 
 def forget_user(user_id: int) -> None:
     """Let this process read the user anew at the next request."""
-    _known.pop(user_id, None)
+    _users.pop(user_id, None)
 
 
-def forget_all_users() -> None:
-    """Let this process read every user anew."""
-    _known.clear()
+def forget_all() -> None:
+    """Let this process verify every token and read every user anew."""
+    _users.clear()
+    _tokens.clear()
 
 
-def _user_id(token: Token) -> int:
+def _verified(raw: bytes) -> _Marks:
+    """Verify a token, or know that it was verified seconds ago: the signature is half of the cost."""
+    now = clock.now().timestamp()
+    seen = _tokens.get(raw)
+    if seen is not None and seen.good_until > now:
+        return seen.marks
     try:
-        return int(token["user_id"])
+        token = AccessToken(raw)  # type: ignore[arg-type]
+    except TokenError as error:
+        raise Unauthenticated("token_not_valid", "The access token is invalid or expired.") from error
+    marks = _marks_of(token)
+    _keep(_tokens, raw, _VerifiedToken(min(now + settings.API_USER_CACHE_SECONDS, token["exp"]), marks))
+    return marks
+
+
+def _marks_of(token: Token) -> _Marks:
+    try:
+        return _Marks(int(token["user_id"]), token.get("ver"), token.get("pwd"))
     except (KeyError, TypeError, ValueError) as error:
         raise Unauthenticated("token_not_valid", "The token names no user.") from error
 
@@ -103,36 +134,37 @@ def _password_mark(user: User) -> str:
     return user.get_session_auth_hash()[:16]
 
 
-def _checked(user: User | None, token: Token) -> User:
-    if user is None or not user.is_active:
+def _checked(known: _KnownUser | None, marks: _Marks) -> _KnownUser:
+    if known is None or not known.is_active:
         raise Unauthenticated("user_inactive", "This user cannot sign in.")
-    if token.get("ver") != user.token_version or token.get("pwd") != _password_mark(user):
+    if marks != known.marks:
         raise Unauthenticated("token_revoked", "The token was revoked. Sign in again.")
-    return user
-
-
-def _user(user_id: int) -> User | None:
-    known = _known.get(user_id)
-    if known is None or known.good_until < clock.now().timestamp():
-        values = User.objects.filter(pk=user_id).values(*_FIELDS).first()
-        if values is None:
-            return None
-        known = _remember(user_id, values)
-    return _instance(known.values)
-
-
-def _remember(user_id: int, values: dict[str, Any]) -> _Known:
-    known = _Known(clock.now().timestamp() + settings.API_USER_CACHE_SECONDS, values)
-    if settings.API_USER_CACHE_SECONDS > 0:
-        with _lock:
-            if len(_known) >= MAX_KNOWN_USERS:
-                _known.clear()
-            _known[user_id] = known
     return known
 
 
-def _instance(values: Mapping[str, Any]) -> User:
-    return User.from_db("default", _FIELDS, [values[name] for name in _FIELDS])
+def _known_user(user_id: int) -> _KnownUser | None:
+    now = clock.now().timestamp()
+    known = _users.get(user_id)
+    if known is not None and known.good_until > now:
+        return known
+    user = User.objects.filter(pk=user_id).first()
+    if user is None:
+        return None
+    known = _KnownUser(
+        now + settings.API_USER_CACHE_SECONDS,
+        [getattr(user, name) for name in _FIELDS],
+        user.is_active,
+        _Marks(user.pk, user.token_version, _password_mark(user)),
+    )
+    _keep(_users, user_id, known)
+    return known
+
+
+def _keep(store: dict[Any, Any], key: Any, value: Any) -> None:
+    with _lock:
+        if len(store) >= MAX_KNOWN:
+            store.clear()
+        store[key] = value
 
 
 def _user_changed(sender: type[User], instance: User, **kwargs: Any) -> None:

@@ -93,8 +93,8 @@ class EntitySerializer(BillingModelSerializer):
 
     class Meta:
         model = Entity
-        fields = ("id", *ENTITY_FIELDS, "is_active", *STAMPS, "version")
-        read_only_fields = fields
+        fields: tuple[str, ...] = ("id", *ENTITY_FIELDS, "is_active", *STAMPS, "version")
+        read_only_fields: tuple[str, ...] = fields
 
     def to_representation(self, instance: Entity) -> dict[str, Any]:
         shown: dict[str, Any] = super().to_representation(instance)
@@ -111,8 +111,8 @@ class EntityReference(BillingModelSerializer):
 
     class Meta:
         model = Entity
-        fields = ("id", "name", "code", "entity_type", "currency", "is_active")
-        read_only_fields = fields
+        fields: tuple[str, ...] = ("id", "name", "code", "entity_type", "currency", "is_active")
+        read_only_fields: tuple[str, ...] = fields
 
 
 TREE_SCHEMA: dict[str, Any] = {
@@ -141,7 +141,7 @@ class EntityDetailSerializer(EntitySerializer):
 
     class Meta(EntitySerializer.Meta):
         fields = (*EntitySerializer.Meta.fields, "ancestors", "children")
-        read_only_fields = fields
+        read_only_fields: tuple[str, ...] = fields
 
     @extend_schema_field(EntityReference(many=True))
     def get_ancestors(self, entity: Entity) -> Any:
@@ -169,7 +169,7 @@ class EntityCreateSerializer(BillingModelSerializer):
 
     class Meta:
         model = Entity
-        fields = ENTITY_FIELDS
+        fields: tuple[str, ...] = ENTITY_FIELDS
         extra_kwargs = {
             "code": {"required": False},
             "entity_type": {"required": True},
@@ -193,8 +193,8 @@ class EntityLinkSerializer(BillingModelSerializer):
 
     class Meta:
         model = EntityLink
-        fields = ("id", "entity_id", "kind", "target_id", "valid_from", "valid_to", *STAMPS)
-        read_only_fields = ("id", *STAMPS)
+        fields: tuple[str, ...] = ("id", "entity_id", "kind", "target_id", "valid_from", "valid_to", *STAMPS)
+        read_only_fields: tuple[str, ...] = ("id", *STAMPS)
 
 
 class EntityLinkChangeSerializer(BillingSerializer):
@@ -212,7 +212,7 @@ class DepartmentSerializer(BillingModelSerializer):
 
     class Meta:
         model = Department
-        fields = (
+        fields: tuple[str, ...] = (
             "id",
             "entity_id",
             "parent_id",
@@ -226,7 +226,7 @@ class DepartmentSerializer(BillingModelSerializer):
             *STAMPS,
             "version",
         )
-        read_only_fields = fields
+        read_only_fields: tuple[str, ...] = fields
 
 
 class DepartmentCreateSerializer(BillingModelSerializer):
@@ -234,7 +234,15 @@ class DepartmentCreateSerializer(BillingModelSerializer):
 
     class Meta:
         model = Department
-        fields = ("entity_id", "name", "code", "cost_center_type", "gl_code", "parent_id", "manager_id")
+        fields: tuple[str, ...] = (
+            "entity_id",
+            "name",
+            "code",
+            "cost_center_type",
+            "gl_code",
+            "parent_id",
+            "manager_id",
+        )
 
 
 class DepartmentChangeSerializer(BillingModelSerializer):
@@ -244,7 +252,7 @@ class DepartmentChangeSerializer(BillingModelSerializer):
 
     class Meta:
         model = Department
-        fields = (
+        fields: tuple[str, ...] = (
             "name",
             "code",
             "cost_center_type",
@@ -275,7 +283,7 @@ class CostLineSerializer(BillingSerializer):
     """Cost of one month, source and GL code, exact."""
 
     month = serializers.DateField(read_only=True, help_text="The first day of the month.")
-    source = serializers.CharField(read_only=True)
+    source = serializers.CharField(read_only=True)  # type: ignore[assignment]  # a member, not DRF's own attribute
     gl_code = serializers.CharField(read_only=True)
     currency = serializers.CharField(read_only=True)
     amount = MoneyStringField(read_only=True, max_digits=30, decimal_places=15)
@@ -316,7 +324,7 @@ class MembershipSerializer(BillingModelSerializer):
 
     class Meta:
         model = Membership
-        fields = (
+        fields: tuple[str, ...] = (
             "id",
             "user_id",
             "entity_id",
@@ -327,7 +335,7 @@ class MembershipSerializer(BillingModelSerializer):
             "valid_to",
             *STAMPS,
         )
-        read_only_fields = ("id", *STAMPS)
+        read_only_fields: tuple[str, ...] = ("id", *STAMPS)
 
 
 class MembershipCreateSerializer(MembershipSerializer):
@@ -356,7 +364,7 @@ class MembershipChangeSerializer(BillingModelSerializer):
 
     class Meta:
         model = Membership
-        fields = ("include_descendants", "valid_from", "valid_to", "reason")
+        fields: tuple[str, ...] = ("include_descendants", "valid_from", "valid_to", "reason")
 
 
 class EndSerializer(BillingSerializer):
@@ -384,11 +392,13 @@ class AllocateSerializer(PeriodSerializer):
     amount = MoneyStringField()
     currency = CurrencyField(required=False, help_text="That of the department's entity unless given.")
     description = serializers.CharField(max_length=500)
-    source = serializers.ChoiceField(
+    source = serializers.ChoiceField(  # type: ignore[assignment]  # a member, not DRF's own attribute
         choices=[(source.value, source.label) for source in SOURCES_OF_CALLERS],
         default=AllocationSource.MANUAL,
     )
-    splits = SplitSerializer(many=True, required=False, max_length=500)
+    splits: serializers.ListSerializer[Any] = serializers.ListSerializer(
+        child=SplitSerializer(), required=False, max_length=500
+    )
     billable = serializers.BooleanField(default=False, help_text="Goes on the entity's next invoice.")
     gl_code = serializers.CharField(max_length=50, required=False, allow_blank=True)
 
@@ -398,7 +408,7 @@ class CostAllocationSerializer(BillingModelSerializer):
 
     class Meta:
         model = CostAllocation
-        fields = (
+        fields: tuple[str, ...] = (
             "id",
             "posting_id",
             "line_number",
@@ -417,7 +427,7 @@ class CostAllocationSerializer(BillingModelSerializer):
             "credits_id",
             "created_at",
         )
-        read_only_fields = fields
+        read_only_fields: tuple[str, ...] = fields
 
 
 class AllocationPostingSerializer(BillingModelSerializer):
@@ -429,7 +439,7 @@ class AllocationPostingSerializer(BillingModelSerializer):
 
     class Meta:
         model = AllocationPosting
-        fields = (
+        fields: tuple[str, ...] = (
             "id",
             "entity_id",
             "source",
@@ -452,7 +462,7 @@ class AllocationPostingSerializer(BillingModelSerializer):
             "created_at",
             "allocations",
         )
-        read_only_fields = fields
+        read_only_fields: tuple[str, ...] = fields
 
     def get_rule_id(self, posting: AllocationPosting) -> int | None:
         """The rule whose version was used."""
@@ -471,7 +481,7 @@ class AllocatedSerializer(AllocationPostingSerializer):
 
     class Meta(AllocationPostingSerializer.Meta):
         fields = (*AllocationPostingSerializer.Meta.fields, "warnings")
-        read_only_fields = fields
+        read_only_fields: tuple[str, ...] = fields
 
     @extend_schema_field(WarningSerializer(many=True))
     def get_warnings(self, posting: AllocationPosting) -> Any:
@@ -500,7 +510,7 @@ class TargetSerializer(BillingModelSerializer):
 
     class Meta:
         model = AllocationRuleTarget
-        fields = ("department_id", "weight")
+        fields: tuple[str, ...] = ("department_id", "weight")
 
 
 class RuleVersionSerializer(BillingModelSerializer):
@@ -510,8 +520,17 @@ class RuleVersionSerializer(BillingModelSerializer):
 
     class Meta:
         model = AllocationRuleVersion
-        fields = ("id", "number", "basis", "driver", "valid_from", "valid_to", "targets", *STAMPS)
-        read_only_fields = fields
+        fields: tuple[str, ...] = (
+            "id",
+            "number",
+            "basis",
+            "driver",
+            "valid_from",
+            "valid_to",
+            "targets",
+            *STAMPS,
+        )
+        read_only_fields: tuple[str, ...] = fields
 
 
 class AllocationRuleSerializer(BillingModelSerializer):
@@ -521,8 +540,18 @@ class AllocationRuleSerializer(BillingModelSerializer):
 
     class Meta:
         model = AllocationRule
-        fields = ("id", "entity_id", "name", "source_id", "step", "is_active", "versions", *STAMPS, "version")
-        read_only_fields = fields
+        fields: tuple[str, ...] = (
+            "id",
+            "entity_id",
+            "name",
+            "source_id",
+            "step",
+            "is_active",
+            "versions",
+            *STAMPS,
+            "version",
+        )
+        read_only_fields: tuple[str, ...] = fields
 
 
 class TargetInputSerializer(BillingSerializer):
@@ -539,7 +568,9 @@ class TermsSerializer(BillingSerializer):
     driver = serializers.CharField(max_length=50, required=False, allow_blank=True)
     valid_from = serializers.DateField()
     valid_to = serializers.DateField(required=False, allow_null=True)
-    targets = TargetInputSerializer(many=True, max_length=500)
+    targets: serializers.ListSerializer[Any] = serializers.ListSerializer(
+        child=TargetInputSerializer(), max_length=500
+    )
 
 
 class AllocationRuleCreateSerializer(TermsSerializer):
@@ -558,7 +589,7 @@ class AllocationRuleChangeSerializer(BillingModelSerializer):
 
     class Meta:
         model = AllocationRule
-        fields = ("name", "step", "is_active", "reason")
+        fields: tuple[str, ...] = ("name", "step", "is_active", "reason")
 
 
 WEIGHT = DecimalStringField(max_digits=20, decimal_places=4)

@@ -143,8 +143,9 @@ class EntityViewSet(BillingModelViewSet):
     ordering = ("name",)
 
     def get_queryset(self) -> QuerySet[Any]:
-        queryset = super().get_queryset()
-        return queryset if getattr(self, "swagger_fake_view", False) else queryset.marked_for(self.actor)
+        if getattr(self, "swagger_fake_view", False):
+            return Entity.objects.none()
+        return Entity.objects.visible_to(self.actor).marked_for(self.actor)
 
     def perform_create(self, data: dict[str, Any]) -> Entity:
         return entity_create(actor=self.actor, **data)

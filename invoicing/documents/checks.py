@@ -30,4 +30,8 @@ def pdf_libraries(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Chec
     """Warn if a system library that PDFs need is missing; all else works without."""
     if all(any(_loads(name) for name in names) for names in LIBRARIES):
         return []
-    return [Warning("Invoices cannot be made as PDF: a system library is missing.", hint=INSTALL, id="invoicing.W001")]
+    return [
+        Warning(
+            "Invoices cannot be made as PDF: a system library is missing.", hint=INSTALL, id="invoicing.W001"
+        )
+    ]

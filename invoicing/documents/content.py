@@ -15,7 +15,7 @@ from babel.core import Locale
 
 from core.money import EXACT, exact_sum, minor_units
 from invoicing.documents.formats import Words, words_for
-from invoicing.models import Invoice, InvoiceLine, InvoiceStatus
+from invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from invoicing.services.invoice import invoice_snapshot
 
 
@@ -33,6 +33,7 @@ class Row:
 
     number: str
     description: str
+    provider: str
     note: str
     items: str
     amount: Amount
@@ -151,7 +152,9 @@ class _Composer:
             issuer_name=issuer["name"],
             issuer_lines=self._address(issuer, with_name=False),
             issuer_facts=self._issuer_facts(issuer),
-            return_address=" · ".join([issuer["name"], *self._address(issuer, with_name=False, with_country=False)]),
+            return_address=" · ".join(
+                [issuer["name"], *self._address(issuer, with_name=False, with_country=False)]
+            ),
             logo=issuer["logo"],
             addressee=self._address(snapshot["bill_to"]),
             facts=self._facts(period),
@@ -187,7 +190,9 @@ class _Composer:
     def _country(self, code: str) -> str:
         return str(Locale.parse(self.words.text_language).territories.get(code, code))
 
-    def _address(self, party: dict[str, Any], *, with_name: bool = True, with_country: bool = True) -> list[str]:
+    def _address(
+        self, party: dict[str, Any], *, with_name: bool = True, with_country: bool = True
+    ) -> list[str]:
         city = " ".join(filter(None, (party["postal_code"], party["city"])))
         place = ", ".join(filter(None, (city, party["region"])))
         lines = [party["name"]] if with_name else []
@@ -275,9 +280,9 @@ class _Composer:
         )
 
     def _row(self, line: InvoiceLine) -> Row:
-        notes = [line.provider]
-        if line.kind == "allocation":
-            notes = [self.words.period(line.period_start, line.period_end)]
+        notes = []
+        if line.kind == LineKind.ALLOCATION:
+            notes.append(self.words.period(line.period_start, line.period_end))
         if line.rate_date is not None:
             original = f"{self.words.exact(line.original_amount)} {line.original_currency}"
             rate = self.words.exact(line.rate)
@@ -285,7 +290,8 @@ class _Composer:
         return Row(
             number=str(line.line_number),
             description=line.description,
-            note=" · ".join(filter(None, notes)),
+            provider=line.provider,
+            note=" · ".join(notes),
             items=self.words.count(line.item_count),
             amount=self.amount(line.amount),
         )

@@ -3,6 +3,7 @@
 import datetime
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import ClassVar
 
 from babel.core import Locale, UnknownLocaleError
 from babel.dates import format_date
@@ -51,6 +52,7 @@ _TEXTS: dict[str, dict[str, str]] = {
         "details": "Charges in detail",
         "line": "Line",
         "description": "Description",
+        "provider": "Provider",
         "amount": "Amount",
         "unallocated": "Not allocated to a department",
         "total_of": "Total of {name}",
@@ -81,6 +83,8 @@ class Words:
     locale: Locale
     texts: dict[str, str]
     text_language: str
+
+    do_not_call_in_templates: ClassVar[bool] = True
 
     def __call__(self, key: str, **values: object) -> str:
         text = self.texts[key]

@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
-from django.contrib.staticfiles import finders
 from django.core.files.storage import default_storage
 from django.template.loader import render_to_string
 from django.templatetags.static import static
@@ -21,7 +20,8 @@ from invoicing.documents.content import InvoiceContent, invoice_content
 from invoicing.models import Invoice
 
 TEMPLATE = "documents/invoice.html"
-FONT = "core/fonts/InterVariable.woff2"
+SCREEN_FONT = "core/fonts/InterVariable.woff2"
+FONTS = Path(__file__).parent / "fonts"
 PACKAGES = "libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0"
 INSTALL = f"Debian and Ubuntu: apt-get install {PACKAGES}; macOS: brew install pango"
 _LOGO_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "svg": "image/svg+xml"}
@@ -66,13 +66,14 @@ def render_invoice(invoice: Invoice, *, marked_void: bool = True) -> bytes:
 def _html(content: InvoiceContent, *, for_screen: bool) -> SafeString:
     logo_url = ""
     if content.logo is not None:
-        logo_url = _data_url(content.logo["file"]) if for_screen else f"document:logo/{content.logo['file']}"
-    context = {
+        name = content.logo["file"]
+        logo_url = _data_url(name) if for_screen else f"document:logo/{name}"
+    context: dict[str, Any] = {
         "doc": content,
         "words": content.words,
         "for_screen": for_screen,
         "logo_url": logo_url,
-        "font_url": static(FONT) if for_screen else "document:font",
+        "font_url": static(SCREEN_FONT) if for_screen else "",
     }
     return render_to_string(TEMPLATE, context)
 
@@ -87,20 +88,17 @@ def _logo_type(name: str) -> str:
 
 
 @cache
-def _font() -> bytes:
-    found = finders.find(FONT)
-    if not isinstance(found, str):
-        raise FileNotFoundError(FONT)
-    return Path(found).read_bytes()
+def _font(name: str) -> bytes:
+    return (FONTS / name).read_bytes()
 
 
 def _fetch(url: str, **_: Any) -> Any:
     """Give the document its font and its issuer's logo, and nothing else: no network, no other file."""
     from weasyprint.urls import FatalURLFetchingError, URLFetcherResponse
 
-    kind, _, name = url.removeprefix("document:").partition("/")
-    if kind == "font":
-        return URLFetcherResponse(url, _font(), {"Content-Type": "font/woff2"})
+    kind, _sign, name = url.removeprefix("document:").partition("/")
+    if kind == "font" and name in ("Inter-Regular.ttf", "Inter-SemiBold.ttf"):
+        return URLFetcherResponse(url, _font(name), {"Content-Type": "font/ttf"})
     if kind == "logo" and name.startswith("documents/logos/"):
         with default_storage.open(name, "rb") as file:
             return URLFetcherResponse(url, file.read(), {"Content-Type": _logo_type(name)})

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from invoicing.focus.columns import BY_KEY, COLUMNS, MANDATORY, column_key, detect_version
+from invoicing.focus.columns import BY_KEY, MANDATORY, column_key, detect_version
 from invoicing.focus.errors import FileRefused, Problem
 from invoicing.focus.rows import RowParser, RowRefused, StagedRow, keepable
 from invoicing.focus.source import LONGEST_LINE, FocusSource
@@ -173,7 +173,3 @@ def _checked_header(names: list[str], line: int) -> list[str]:
     # Known columns get FOCUS's own spelling, so that a rejected row reads the same whoever wrote the file.
     return [BY_KEY[key].name if key in BY_KEY else name for key, name in zip(keys, names, strict=True)]
 
-
-def known_columns() -> tuple[str, ...]:
-    """The columns that have a field of their own."""
-    return tuple(column.name for column in COLUMNS)

@@ -7,14 +7,13 @@ that is wrong. Both read single values with the same functions.
 from collections.abc import Callable, Collection, Sequence
 from hashlib import sha256
 from operator import itemgetter
-from typing import Any
 
 from invoicing.focus import values
 from invoicing.focus.columns import BY_KEY, COLUMNS, Column, Kind, column_key
 from invoicing.focus.errors import BadValue, Problem
 from invoicing.focus.values import Remembered, compact_json, shortened
 
-StagedRow = list[str | int]
+StagedRow = list[str]
 
 # The order of COLUMNS: costs and moments first, then numbers, tags, and texts to the end.
 _NUMBERS = slice(6, 12)
@@ -105,7 +104,7 @@ class RowParser:
                 extra[COLUMNS[_NUMBERS.start + number].name] = text
                 numbers[number] = values.stored_number(text)
         return [
-            line_number, digest, charge_start[:10],
+            str(line_number), digest, charge_start[:10],
             cost, currency, charge_start, charge_end, billing_start, billing_end,
             *numbers, tags, *texts, compact_json(extra) if extra else "{}",
         ]  # fmt: skip
@@ -226,8 +225,3 @@ def keepable(text: str) -> str:
 
 def _has_surrogates(text: str) -> bool:
     return any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def staged(row: StagedRow) -> dict[str, Any]:
-    """Return a parsed row by field name."""
-    return dict(zip(STAGED_FIELDS, row, strict=True))

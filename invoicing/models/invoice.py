@@ -33,9 +33,7 @@ class NumberSeries(TimestampedModel):
     its transaction.
     """
 
-    issuer = models.ForeignKey(
-        "entities.Entity", on_delete=models.PROTECT, related_name="number_series"
-    )
+    issuer = models.ForeignKey("entities.Entity", on_delete=models.PROTECT, related_name="number_series")
     document_type = models.CharField(max_length=12, choices=DocumentType)
     fiscal_year = models.PositiveSmallIntegerField(
         help_text="The calendar year in which the fiscal year ends."
@@ -89,15 +87,9 @@ class Invoice(VersionedModel, TimestampedModel):
     ``entity`` is who pays, ``bill_to`` whom the document is addressed to (ENT-02).
     """
 
-    document_type = models.CharField(
-        max_length=12, choices=DocumentType, default=DocumentType.INVOICE
-    )
-    issuer = models.ForeignKey(
-        "entities.Entity", on_delete=models.PROTECT, related_name="issued_invoices"
-    )
-    entity = models.ForeignKey(
-        "entities.Entity", on_delete=models.PROTECT, related_name="invoices"
-    )
+    document_type = models.CharField(max_length=12, choices=DocumentType, default=DocumentType.INVOICE)
+    issuer = models.ForeignKey("entities.Entity", on_delete=models.PROTECT, related_name="issued_invoices")
+    entity = models.ForeignKey("entities.Entity", on_delete=models.PROTECT, related_name="invoices")
     bill_to = models.ForeignKey(
         "entities.Entity", on_delete=models.PROTECT, related_name="addressed_invoices"
     )
@@ -136,9 +128,7 @@ class Invoice(VersionedModel, TimestampedModel):
     )
     void_reason = models.CharField(max_length=500, blank=True)
     snapshot = models.JSONField(default=dict, blank=True)
-    created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
-    )
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
 
     history = AuditedHistory(excluded_fields=["snapshot"])
     objects = InvoiceQuerySet.as_manager()
@@ -155,9 +145,7 @@ class Invoice(VersionedModel, TimestampedModel):
                 fields=["issuer", "document_type", "fiscal_year", "sequence_number"],
                 name="invoice_sequence_once",
             ),
-            models.UniqueConstraint(
-                fields=["issuer", "number"], name="invoice_number_once"
-            ),
+            models.UniqueConstraint(fields=["issuer", "number"], name="invoice_number_once"),
             models.UniqueConstraint(
                 fields=["issuer", "entity", "period_start", "period_end"],
                 condition=Q(status="draft"),
@@ -191,9 +179,7 @@ class Invoice(VersionedModel, TimestampedModel):
             ),
         ]
         indexes = [
-            models.Index(
-                fields=["entity", "-period_start"], name="invoice_entity_period"
-            ),
+            models.Index(fields=["entity", "-period_start"], name="invoice_entity_period"),
             models.Index(fields=["status", "due_date"], name="invoice_status_due"),
         ]
 
@@ -232,9 +218,7 @@ class InvoiceLine(models.Model):
     invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="lines")
     line_number = models.PositiveIntegerField()
     kind = models.CharField(max_length=12, choices=LineKind)
-    entity = models.ForeignKey(
-        "entities.Entity", on_delete=models.PROTECT, related_name="+"
-    )
+    entity = models.ForeignKey("entities.Entity", on_delete=models.PROTECT, related_name="+")
     entity_name = models.CharField(max_length=250)
     department = models.ForeignKey(
         "entities.Department",
@@ -250,9 +234,7 @@ class InvoiceLine(models.Model):
     provider = models.CharField(max_length=255, blank=True)
     service = models.CharField(max_length=255, blank=True)
     charge_category = models.CharField(max_length=30, blank=True)
-    item_count = models.PositiveIntegerField(
-        help_text="Billed items that make this line."
-    )
+    item_count = models.PositiveIntegerField(help_text="Billed items that make this line.")
     period_start = models.DateField()
     period_end = models.DateField()
     original_currency = CurrencyField()
@@ -272,12 +254,8 @@ class InvoiceLine(models.Model):
         db_table = "invoice_lines"
         ordering = ["invoice", "line_number"]
         constraints = [
-            models.UniqueConstraint(
-                fields=["invoice", "line_number"], name="invoice_line_number"
-            ),
-            models.CheckConstraint(
-                condition=Q(rate__gt=0), name="invoice_line_rate_positive"
-            ),
+            models.UniqueConstraint(fields=["invoice", "line_number"], name="invoice_line_number"),
+            models.CheckConstraint(condition=Q(rate__gt=0), name="invoice_line_rate_positive"),
         ]
 
     def __str__(self) -> str:
@@ -299,9 +277,7 @@ class BilledItem(models.Model):
     record of what the void document billed.
     """
 
-    invoice_line = models.ForeignKey(
-        InvoiceLine, on_delete=models.CASCADE, related_name="billed_items"
-    )
+    invoice_line = models.ForeignKey(InvoiceLine, on_delete=models.CASCADE, related_name="billed_items")
     usage_record = models.ForeignKey(
         "invoicing.UsageRecord",
         on_delete=models.PROTECT,
@@ -346,9 +322,7 @@ class BilledItem(models.Model):
 class InvoiceDocument(models.Model):
     """The PDF of an issued invoice as it was first rendered from the snapshot; the same bytes ever after (INV-09)."""
 
-    invoice = models.OneToOneField(
-        Invoice, on_delete=models.PROTECT, related_name="document"
-    )
+    invoice = models.OneToOneField(Invoice, on_delete=models.PROTECT, related_name="document")
     file = models.FileField(upload_to="invoices/%Y/%m/", max_length=255)
     sha256 = models.CharField(max_length=64)
     size = models.PositiveBigIntegerField(help_text="Bytes.")

@@ -3,6 +3,7 @@
 import datetime
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from django.db import connection
 
@@ -106,7 +107,9 @@ def billing_scope(payer: Entity, start: datetime.date, end: datetime.date) -> Bi
         for first, last in days
     )
     last_day = end - datetime.timedelta(days=1)
-    addressees = {link.entity_id: link.target_id for link in links[LinkKind.INVOICE_OWNER] if link.holds_on(last_day)}
+    addressees = {
+        link.entity_id: link.target_id for link in links[LinkKind.INVOICE_OWNER] if link.holds_on(last_day)
+    }
     return BillingScope(
         parts=parts,
         names=_names({part.named_id for part in parts}, nodes),
@@ -143,9 +146,13 @@ def _candidates(payer_id: int, start: datetime.date, end: datetime.date) -> dict
 
 def _links(entity_ids: list[int], start: datetime.date, end: datetime.date) -> dict[str, list[_Link]]:
     found: dict[str, list[_Link]] = {kind: [] for kind in LinkKind.values}
-    rows = EntityLink.objects.filter(entity_id__in=entity_ids).touching(start, end).order_by("entity_id", "valid_from")
-    for kind, *link in rows.values_list("kind", "entity_id", "target_id", "valid_from", "valid_to"):
-        found[kind].append(_Link(*link))
+    rows = (
+        EntityLink.objects.filter(entity_id__in=entity_ids)
+        .touching(start, end)
+        .order_by("entity_id", "valid_from")
+    )
+    for row in rows:
+        found[row.kind].append(_Link(row.entity_id, row.target_id, row.valid_from, row.valid_to))
     return found
 
 
@@ -157,7 +164,7 @@ def _segments(
     for link in links:
         cuts |= {day for day in (link.start, link.end) if day is not None and start < day < end}
     days = sorted(cuts)
-    return list(zip(days, days[1:], strict=False))
+    return list(pairwise(days))
 
 
 def _covered(payer_id: int, nodes: Mapping[int, _Node], payers: Mapping[int, int]) -> list[int]:

@@ -104,7 +104,9 @@ class NumberingProof:
             return f"{self.series}: the document {self.misspelt[0]} does not carry its sequence number."
         if self.out_of_order:
             return f"{self.series}: the document {self.out_of_order[0]} is dated before the one with the number before."
-        return f"{self.series}: the counter stands at {self.counter}, but the last number is {self.last or 0}."
+        return (
+            f"{self.series}: the counter stands at {self.counter}, but the last number is {self.last or 0}."
+        )
 
 
 _PROOF = """
@@ -122,7 +124,8 @@ SELECT
     ),
     ARRAY(SELECT sequence FROM document GROUP BY sequence HAVING count(*) > 1 ORDER BY sequence LIMIT %(shown)s),
     ARRAY(
-        SELECT number FROM document WHERE number <> %(stem)s || lpad(sequence::text, greatest(6, length(sequence::text)), '0')
+        SELECT number FROM document
+        WHERE number <> %(stem)s || lpad(sequence::text, greatest(6, length(sequence::text)), '0')
         ORDER BY sequence LIMIT %(shown)s
     ),
     ARRAY(
@@ -171,7 +174,7 @@ def numbering_defects_of_unknown_series() -> list[dict[str, Any]]:
         .order_by("issuer_id", "document_type", "fiscal_year")
     )
     known = set(NumberSeries.objects.values_list("issuer_id", "document_type", "fiscal_year"))
-    return [row for row in rows if (row["issuer_id"], row["document_type"], row["fiscal_year"]) not in known]
+    return [dict(row) for row in rows if (row["issuer_id"], row["document_type"], row["fiscal_year"]) not in known]
 
 
 def totals_by_currency(invoices: QuerySet[Invoice]) -> dict[str, Decimal]:

@@ -48,7 +48,7 @@ FROM scope JOIN cost_allocations allocation
   ON allocation.entity_id = scope.entity_id
  AND allocation.period_start >= scope.valid_from AND allocation.period_start < scope.valid_to
 LEFT JOIN cost_allocations reversal ON reversal.reverses_id = allocation.id
-WHERE allocation.billable
+WHERE allocation.billable AND allocation.amount <> 0
   AND NOT EXISTS (SELECT 1 FROM held WHERE held.cost_allocation_id = allocation.id)
   AND CASE
         WHEN allocation.reverses_id IS NOT NULL
@@ -61,7 +61,8 @@ WHERE allocation.billable
 
 _EARLIER_USAGE = f"""
 SELECT count(*), min(usage.charge_date) FROM usage_records usage
-WHERE usage.entity_id = ANY(%(entities)s::bigint[]) AND usage.charge_date >= %(since)s AND usage.charge_date < %(before)s
+WHERE usage.entity_id = ANY(%(entities)s::bigint[])
+  AND usage.charge_date >= %(since)s AND usage.charge_date < %(before)s
   AND {USAGE_IS_FREE}
 """
 
@@ -126,7 +127,8 @@ def uninvoiced_before(entity_ids: Sequence[int], day: datetime.date) -> tuple[in
     """How many charges of the three months before ``day`` no invoice holds, and the first one's day."""
     with connection.cursor() as cursor:
         cursor.execute(
-            _EARLIER_USAGE, {"entities": list(entity_ids), "since": day - LOOK_BACK, "before": day, "draft": 0}
+            _EARLIER_USAGE,
+            {"entities": list(entity_ids), "since": day - LOOK_BACK, "before": day, "draft": 0},
         )
         count, first = cursor.fetchone()
         return count, first

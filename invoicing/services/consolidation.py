@@ -22,11 +22,14 @@ from core.locks import advisory_lock
 from core.models import User
 from core.money import AMOUNT_LIMIT, EXACT, exact_sum, round_together
 from entities.models import Department, Entity, TaxTreatment
+from entities.periods import check_period, period_warnings
 from invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
 from invoicing.selectors.billing_scope import BillingScope, ScopePart, billing_scope, issuer_for
 from invoicing.selectors.uninvoiced import (
     SCOPE,
     USAGE_IS_FREE,
+    BillableAllocation,
+    UsageGroup,
     scope_parameters,
     uninvoiced_allocations,
     uninvoiced_before,
@@ -34,6 +37,7 @@ from invoicing.selectors.uninvoiced import (
 )
 
 _ATTEMPTS = 5
+_FIRST_YEAR, _LAST_YEAR = 1990, 2200
 _BILLED_ONCE = {"usage_record_billed_once", "cost_allocation_billed_once", "invoice_one_draft_per_period"}
 _KIND_ORDER = {LineKind.USAGE: 0, LineKind.ALLOCATION: 1}
 
@@ -89,7 +93,7 @@ class InvoiceWarning:
     """Something a person should know before issuing; it stops nothing."""
 
     code: str
-    message: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,9 +231,15 @@ def consolidated_invoice_draft(
 
 
 def _check_period(start: datetime.date, end: datetime.date) -> None:
-    if end <= start:
-        problem = "The period must end after it starts; its end is the first day that is not billed any more."
-        raise Invalid("invalid_period", problem, errors=[FieldProblem("/period_end", "invalid_period", problem)])
+    check_period(start, end)
+    for name, day in (("period_start", start), ("period_end", end)):
+        if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
+            problem = f"{name} must lie between the years {_FIRST_YEAR} and {_LAST_YEAR}."
+            raise Invalid(
+                "period_out_of_range",
+                problem,
+                errors=[FieldProblem(f"/{name}", "period_out_of_range", problem)],
+            )
 
 
 def _draft_of(payer: Entity, start: datetime.date, end: datetime.date) -> Invoice | None:
@@ -276,8 +286,9 @@ def _exact_lines(
 ) -> list[LineContent]:
     groups = uninvoiced_usage(scope.parts, draft_id)
     allocations = uninvoiced_allocations(scope.parts, draft_id)
-    rates = _rates({row.currency for row in (*groups, *allocations)}, payer.currency, end)
-    departments = Department.objects.in_bulk({row.department_id for row in (*groups, *allocations)} - {None})
+    rows: list[UsageGroup | BillableAllocation] = [*groups, *allocations]
+    rates = _rates({row.currency for row in rows}, payer.currency, end)
+    departments = Department.objects.in_bulk({row.department_id for row in rows if row.department_id})
 
     def line(
         kind: str,
@@ -417,21 +428,16 @@ def _warnings(
     lines: Sequence[LineContent],
     total: Decimal,
 ) -> Iterable[InvoiceWarning]:
-    if (end + datetime.timedelta(days=1)).day == 1:
-        following = end + datetime.timedelta(days=1)
-        yield InvoiceWarning(
-            "period_end_exclusive",
-            f"The period ends before {end}: charges of that day are left out. To bill the whole month end it on "
-            f"{following}.",
-        )
+    for warning in period_warnings(start, end):
+        yield InvoiceWarning(warning.code, warning.detail)
     unallocated = [line for line in lines if line.department_id is None]
     if unallocated:
         count = sum(line.item_count for line in unallocated)
         amount = exact_sum([line.amount for line in unallocated])
         yield InvoiceWarning(
             "unallocated_usage",
-            f"{count:,} charges ({amount:,} {payer.currency}) belong to no department. They are billed to their entity; "
-            "mapping rules would give them a department, but only before they are invoiced.",
+            f"{count:,} charges ({amount:,} {payer.currency}) belong to no department. They are billed to their "
+            "entity; mapping rules would give them a department, but only before they are invoiced.",
         )
     for span in scope.paid_elsewhere:
         yield InvoiceWarning(
@@ -470,10 +476,14 @@ def _nothing_to_invoice(payer: Entity, start: datetime.date, end: datetime.date)
         .exclude(status=InvoiceStatus.VOID)
         .order_by("pk")
     )
-    invoices = [{"id": invoice.pk, "number": invoice.number, "status": invoice.status} for invoice in held[:50]]
+    invoices = [
+        {"id": invoice.pk, "number": invoice.number, "status": invoice.status} for invoice in held[:50]
+    ]
     numbers = ", ".join(str(invoice["number"] or f"draft {invoice['id']}") for invoice in invoices)
     if numbers:
-        message = f'Everything of "{payer}" and whom it pays for, from {start} until before {end}, is on {numbers}.'
+        message = (
+            f'Everything of "{payer}" and whom it pays for, from {start} until before {end}, is on {numbers}.'
+        )
     else:
         message = (
             f'There is nothing to invoice for "{payer}" from {start} until before {end}: no usage and no billable '
@@ -500,7 +510,7 @@ def _write_draft(actor: User, payer: Entity, start: datetime.date, end: datetime
     invoice.bill_to_id = content.bill_to_id
     invoice.currency = content.currency
     invoice.subtotal, invoice.tax_total, invoice.total = content.subtotal, content.tax_total, content.total
-    invoice.snapshot = {"warnings": [{"code": w.code, "message": w.message} for w in content.warnings]}
+    invoice.snapshot = {"warnings": [{"code": w.code, "detail": w.detail} for w in content.warnings]}
     invoice.save()
     lines = _write_lines(invoice, content.lines)
     _claim_usage(content.scope.parts, lines)
@@ -555,4 +565,3 @@ def draft_clear(invoice: Invoice) -> None:
     with connection.cursor() as cursor:
         cursor.execute(_RELEASE_DRAFT, [invoice.pk])
         cursor.execute("DELETE FROM invoice_lines WHERE invoice_id = %s", [invoice.pk])
-

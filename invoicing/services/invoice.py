@@ -21,6 +21,7 @@ from invoicing.services.consolidation import draft_clear
 from invoicing.services.numbering import fiscal_year_of, number_take, series_for
 
 SNAPSHOT_FORMAT = 1
+_FIRST_YEAR = 1990
 
 
 def invoice_issue(
@@ -51,7 +52,11 @@ def invoice_issue(
             issuer=issuer, document_type=locked.document_type, fiscal_year=fiscal_year_of(issuer, day)
         )
         taken = number_take(series=series, issue_date=day)
-        locked.fiscal_year, locked.sequence_number, locked.number = taken.fiscal_year, taken.sequence, taken.number
+        locked.fiscal_year, locked.sequence_number, locked.number = (
+            taken.fiscal_year,
+            taken.sequence,
+            taken.number,
+        )
         locked.save()
         publish("invoice.issued", _event(locked), key=f"invoice:{locked.pk}")
     return locked
@@ -68,7 +73,9 @@ def invoice_void(
     reason = reason.strip()
     if not reason or len(reason) > 500:
         message = "Say in at most 500 characters why the invoice is void: the reason is kept with it."
-        raise Invalid("reason_required", message, errors=[FieldProblem("/reason", "reason_required", message)])
+        raise Invalid(
+            "reason_required", message, errors=[FieldProblem("/reason", "reason_required", message)]
+        )
     with transaction.atomic(), record_as(actor, reason):
         locked = _lock(invoice)
         locked.expect_version(expected_version)
@@ -108,7 +115,12 @@ def invoice_snapshot(invoice: Invoice) -> dict[str, Any]:
         "format": SNAPSHOT_FORMAT,
         "issuer": _party(issuer)
         | {
-            "bank": {"name": issuer.bank_name, "iban": issuer.iban, "bic": issuer.bic, "holder": issuer.printed_name},
+            "bank": {
+                "name": issuer.bank_name,
+                "iban": issuer.iban,
+                "bic": issuer.bic,
+                "holder": issuer.printed_name,
+            },
             "logo": _kept_logo(issuer),
         },
         "bill_to": _party(bill_to),
@@ -123,7 +135,11 @@ def invoice_snapshot(invoice: Invoice) -> dict[str, Any]:
 
 
 def _lock(invoice: Invoice) -> Invoice:
-    return Invoice.objects.select_for_update(of=("self",)).select_related("entity", "issuer", "bill_to").get(pk=invoice.pk)
+    return (
+        Invoice.objects.select_for_update(of=("self",))
+        .select_related("entity", "issuer", "bill_to")
+        .get(pk=invoice.pk)
+    )
 
 
 def _not_a_draft(invoice: Invoice, advice: str) -> Conflict:
@@ -153,7 +169,14 @@ def _issue_day(issuer: Entity, asked: datetime.date | None) -> datetime.date:
     if asked is not None and asked > today:
         message = f"The issue date {asked} is in the future; in the issuer's time zone today is {today}."
         raise Invalid(
-            "issue_date_in_future", message, errors=[FieldProblem("/issue_date", "issue_date_in_future", message)]
+            "issue_date_in_future",
+            message,
+            errors=[FieldProblem("/issue_date", "issue_date_in_future", message)],
+        )
+    if asked is not None and asked.year < _FIRST_YEAR:
+        message = f"The issue date {asked} is too long ago."
+        raise Invalid(
+            "issue_date_too_old", message, errors=[FieldProblem("/issue_date", "issue_date_too_old", message)]
         )
     return asked or today
 
@@ -197,7 +220,8 @@ def _kept_logo(issuer: Entity) -> dict[str, str] | None:
     except FileNotFoundError:
         return None
     digest = hashlib.sha256(content).hexdigest()
-    name = f"documents/logos/{digest}.{issuer.logo.name.rpartition('.')[2].lower()[:5]}"
+    suffix = (issuer.logo.name or "").rpartition(".")[2].lower()[:5]
+    name = f"documents/logos/{digest}.{suffix}"
     if not default_storage.exists(name):
         name = default_storage.save(name, ContentFile(content))
     return {"file": name, "sha256": digest}

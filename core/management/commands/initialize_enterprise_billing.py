@@ -51,7 +51,7 @@ class Command(BaseCommand):
             self._say(f"The sample group is loaded: {run.made:,} records added.")
         else:
             self._say("The sample group was complete; nothing was changed.")
-        self._print_sign_ins()
+        self._say("Who may sign in: add --sign-ins.")
 
     def _load(self, run: SampleRun) -> None:
         with connection.cursor() as cursor:

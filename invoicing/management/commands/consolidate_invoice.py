@@ -42,8 +42,12 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--entity", required=True, help="code or number of the payer")
-        parser.add_argument("--from", required=True, type=_day, dest="start", help="first day, e.g. 2024-09-01")
-        parser.add_argument("--to", required=True, type=_day, dest="end", help="first day after it, e.g. 2024-10-01")
+        parser.add_argument(
+            "--from", required=True, type=_day, dest="start", help="first day, e.g. 2024-09-01"
+        )
+        parser.add_argument(
+            "--to", required=True, type=_day, dest="end", help="first day after it, e.g. 2024-10-01"
+        )
         parser.add_argument("--user", help="who does it; without it the system does")
         how = parser.add_mutually_exclusive_group()
         how.add_argument("--preview", action="store_true", help="show it and write nothing")
@@ -74,20 +78,24 @@ class Command(BaseCommand):
                 invoice = invoice_issue(actor=actor, invoice=invoice)
         self._show_invoice(invoice)
         if options["issue"]:
-            self.stdout.write(self.style.SUCCESS(f"Invoice {invoice.number} is issued, due {invoice.due_date}."))
+            self.stdout.write(
+                self.style.SUCCESS(f"Invoice {invoice.number} is issued, due {invoice.due_date}.")
+            )
         else:
             verb = "made" if result.created else "brought up to date"
             self.stdout.write(self.style.SUCCESS(f"Draft {invoice.pk} is {verb}. Issue it with --issue."))
 
     def _show_preview(self, content: ConsolidatedContent) -> None:
         late = late_items_warning(content)
-        warnings = [warning.message for warning in (*content.warnings, *([late] if late else []))]
+        warnings = [warning.detail for warning in (*content.warnings, *([late] if late else []))]
         self._show(content, content.lines, content.subtotals_by_department, warnings)
         self.stdout.write("This is a preview: nothing was written.")
 
     def _show_invoice(self, invoice: Invoice) -> None:
-        warnings = [warning["message"] for warning in invoice.snapshot.get("warnings", [])]
-        self._show(invoice, list(invoice.lines.all()), invoice_subtotals(invoice, by_department=True), warnings)
+        warnings = [warning["detail"] for warning in invoice.snapshot.get("warnings", [])]
+        self._show(
+            invoice, list(invoice.lines.all()), invoice_subtotals(invoice, by_department=True), warnings
+        )
 
     def _show(
         self,
@@ -114,7 +122,12 @@ class Command(BaseCommand):
         self.stdout.write(table(header, rows, right=[0, 5, 6, 7]))
         self.stdout.write("")
         sums = [
-            (s.entity_name, s.department_code or _UNALLOCATED, f"{s.item_count:,}", plain_amount(s.amount, currency))
+            (
+                s.entity_name,
+                s.department_code or _UNALLOCATED,
+                f"{s.item_count:,}",
+                plain_amount(s.amount, currency),
+            )
             for s in subtotals
         ]
         self.stdout.write(table(["entity", "department", "items", currency], sums, right=[2, 3]))

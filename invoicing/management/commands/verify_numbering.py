@@ -10,14 +10,19 @@ from invoicing.selectors.invoice import numbering_defects_of_unknown_series, num
 
 
 class Command(BaseCommand):
-    help = "Check every number series: no gap, no duplicate, numbers follow dates. Exits with 1 and names the first fault."
+    help = (
+        "Check every number series: no gap, no duplicate, numbers follow dates. "
+        "Exits with 1 and names the first fault."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--issuer", help="code of one issuer; without it all series are checked")
         parser.add_argument("--fiscal-year", type=int, help="one fiscal year")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        series = NumberSeries.objects.select_related("issuer").order_by("issuer__code", "document_type", "fiscal_year")
+        series = NumberSeries.objects.select_related("issuer").order_by(
+            "issuer__code", "document_type", "fiscal_year"
+        )
         if options["issuer"]:
             series = series.filter(issuer__code__iexact=options["issuer"])
         if options["fiscal_year"]:
@@ -32,4 +37,8 @@ class Command(BaseCommand):
         ]
         if faults:
             raise CommandError(faults[0], returncode=1)
-        self.stdout.write(self.style.SUCCESS(f"{len(proofs)} series, {sum(p.documents for p in proofs):,} documents: no gap, no duplicate."))
+        self.stdout.write(
+            self.style.SUCCESS(
+                f"{len(proofs)} series, {sum(p.documents for p in proofs):,} documents: no gap, no duplicate."
+            )
+        )

@@ -65,7 +65,7 @@ def as_user() -> Callable[[User], Client]:
 
     def sign_in(user: User) -> Client:
         client = Client()
-        client.force_login(user, backend=django_settings.AUTHENTICATION_BACKENDS[0])
+        client.force_login(user, backend=django_settings.AUTHENTICATION_BACKENDS[-1])
         return client
 
     return sign_in

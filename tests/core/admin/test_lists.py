@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils.html import strip_tags
 from openpyxl import load_workbook
 
-from core.admin.columns import amount_text, number_text
+from core.admin.columns import amount_text, number_text, tidy
 from core.models import SavedFilter, User
 from entities.models import Entity
 from tests.core.admin.conftest import Group
@@ -166,3 +166,23 @@ def test_empty_list_says_what_it_is_for_or_that_nothing_matches(admin_client: Cl
 def test_unknown_filter_is_refused_without_an_error_page(admin_client: Client, group: Group) -> None:
     assert admin_client.get(f"{LIST}?nonsense=1").status_code == 302
     assert admin_client.get(f"{LIST}?created_at__gte=never").status_code in {200, 302}
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        ("250.5000", "250.50"),
+        ("2500000.0000", "2500000"),
+        ("0.0000", "0"),
+        ("1.2345", "1.2345"),
+        ("-7.1000", "-7.10"),
+    ],
+)
+def test_forms_show_numbers_without_meaningless_zeros(stored: str, shown: str) -> None:
+    assert str(tidy(Decimal(stored))) == shown
+
+
+def test_read_only_amounts_are_readable(auditor_client: Client, group: Group) -> None:
+    page = auditor_client.get(f"{LIST}{group.japanese.pk}/change/").content.decode()
+    assert "90,000</span>" in page
+    assert "90000.0000<" not in page

@@ -172,7 +172,7 @@ def test_bulk_delete_of_django_is_gone(admin_client: Client, group: Group) -> No
 
 def test_history_says_who_what_why_and_whence(admin_client: Client, group: Group) -> None:
     url = f"{LIST}{group.german.pk}/change/"
-    admin_client.post(url, form_data(group.german, name="Acme Deutschland", parent=""))
+    admin_client.post(url, form_data(group.german, name="Acme Deutschland", parent=group.japanese.pk))
     admin_client.post(f"{LIST}{group.german.pk}/do/close/", {"reason": "Merged"})
     steps = admin_client.get(f"{LIST}{group.german.pk}/history/").context_data["steps"]
     assert [(step.kind, step.reason) for step in steps] == [
@@ -183,7 +183,7 @@ def test_history_says_who_what_why_and_whence(admin_client: Client, group: Group
     assert steps[0].changes == [("Is active", "True", "False")]
     assert sorted(steps[1].changes) == [
         ("Name", "Acme DE", "Acme Deutschland"),
-        ("Parent", "Acme", "(empty)"),
+        ("Parent", "Acme", "Acme JP"),
     ]
     assert (steps[0].who, steps[0].channel) == ("Ada", "Back-office")
 

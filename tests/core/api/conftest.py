@@ -6,7 +6,7 @@ from itertools import count
 import pytest
 from rest_framework.test import APIClient
 
-from core.api.tokens import forget_all_users, token_pair_issue
+from core.api.tokens import forget_all, token_pair_issue
 from core.models import User
 from entities.models import Entity, Membership, Role
 
@@ -20,9 +20,9 @@ SignIn = Callable[[User], APIClient]
 @pytest.fixture(autouse=True)
 def fresh_user_cache() -> Iterator[None]:
     """What a process remembers of users must not outlive a test."""
-    forget_all_users()
+    forget_all()
     yield
-    forget_all_users()
+    forget_all()
 
 
 @pytest.fixture

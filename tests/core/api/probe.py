@@ -20,6 +20,7 @@ from core.api.base import BillingAPIView, BillingModelViewSet
 from core.api.filters import BillingFilterSet, filter_fields
 from core.api.problems import unknown_path
 from core.api.routers import BillingRouter
+from core.api.schema import operation
 from core.api.serializers import (
     BillingModelSerializer,
     BillingSerializer,
@@ -81,6 +82,12 @@ class EntityViewSet(BillingModelViewSet):
     def perform_destroy(self, instance: Entity) -> None:
         with record_as(self.actor):
             instance.delete()
+
+    @operation(summary="List what stands directly below.", responses=EntitySerializer(many=True))
+    @action(detail=True, filterset_class=EntityFilter, search_fields=(), ordering_fields=())
+    def children(self, request: Request, pk: str) -> Response:
+        rows = self.get_object().children.order_by("pk")
+        return self.answer_list(rows, EntitySerializer, EntityFilter)
 
     @action(detail=True, methods=["post"])
     def rename(self, request: Request, pk: str) -> Response:

@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 from rest_framework_simplejwt.tokens import AccessToken, RefreshToken
 
 from core.api.redis_client import redis_client
-from core.api.tokens import forget_all_users, token_pair_issue
+from core.api.tokens import forget_all, token_pair_issue
 from core.models import ExchangeRate, User
 from entities.models import Role
 from tests.core.api.conftest import PASSWORD, MakeUser, SignIn
@@ -174,7 +174,7 @@ def test_tokens_made_without_our_marks_are_refused(user: User) -> None:
 
 def test_a_known_user_costs_no_query(user: User, django_assert_num_queries: Any) -> None:
     client = bearer(token_pair_issue(user=user).access)
-    forget_all_users()
+    forget_all()
     path = "/api/nowhere-at-all"
     with django_assert_num_queries(0):
         client.get(path)
@@ -189,7 +189,7 @@ def test_a_user_object_is_not_shared_between_requests(user: User) -> None:
     from core.api.tokens import user_of_access_token
 
     access = token_pair_issue(user=user).access
-    first, second = user_of_access_token(access), user_of_access_token(access)
+    first, second = user_of_access_token(access.encode()), user_of_access_token(access.encode())
     assert first == second
     assert first is not second
 
@@ -236,6 +236,16 @@ def test_every_endpoint_is_limited_per_user(make_user: MakeUser, sign_in: SignIn
         client = sign_in(one)
         assert [client.get(ME).status_code for _ in range(4)] == [200, 200, 200, 429]
         assert sign_in(other).get(ME).status_code == 200
+
+
+def test_shares_of_a_large_limit_never_exceed_it(make_user: MakeUser, sign_in: SignIn, settings: Any) -> None:
+    settings.API_RATES = {**settings.API_RATES, "user": (250, 60)}
+    user = make_user()
+    with time_machine.travel("2030-01-01T00:00:10Z", tick=False):
+        client = sign_in(user)
+        codes = [client.get("/api/enterprise-billing/notifications").status_code for _ in range(255)]
+    assert (codes.count(200), codes.count(429)) == (250, 5)
+    assert codes[-5:] == [429] * 5
 
 
 @pytest.fixture

@@ -345,6 +345,16 @@ def test_filters_search_and_order(api: APIClient, entity: Entity) -> None:
     assert ids(api.get(THINGS, {"parent_id": hidden.pk})) == []
 
 
+def test_lists_below_an_object(api: APIClient, entity: Entity) -> None:
+    yen, _ = child(entity, currency="JPY"), child(entity)
+    address = f"{THINGS}/{entity.pk}/children"
+    assert api.get(address).json()["count"] == 2
+    assert ids(api.get(address, {"currency": "JPY"})) == [yen.pk]
+    assert_problem(api.get(address, {"curency": "JPY"}), 400, "unknown_parameter")
+    assert_problem(api.get(address, {"consolidated_billing": "maybe"}), 400, "invalid")
+    assert_problem(api.get(f"{THINGS}/0/children"), 404, "not_found")
+
+
 def test_a_list_costs_the_same_for_any_number_of_rows(
     api: APIClient, entity: Entity, django_assert_max_num_queries: Any
 ) -> None:

@@ -16,7 +16,7 @@ from django.urls import Resolver404, resolve
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.specs.openapi import checks as openapi_checks
 
-from core.api.tokens import forget_all_users, token_pair_issue
+from core.api.tokens import forget_all, token_pair_issue
 from core.models import Notification, User
 from entities.models import Entity, Membership, Role
 
@@ -30,13 +30,13 @@ EXCLUDED = [openapi_checks.positive_data_acceptance, openapi_checks.negative_dat
 def world(transactional_db: None, settings: Any) -> Iterator[User]:
     """An administrator of a small group who is not held up by limits."""
     settings.API_RATES = dict.fromkeys(settings.API_RATES, (0, 60))
-    forget_all_users()
+    forget_all()
     entity = Entity.objects.create(name="Fuzz", code="FUZZ", currency="EUR")
     user = User.objects.create_user("fuzz", "fuzz@example.com", "a-password-long-enough")
     Membership.objects.create(user=user, entity=entity, role=Role.ADMINISTRATOR)
     Notification.objects.create(user=user, kind="info", title="Hello")
     yield user
-    forget_all_users()
+    forget_all()
 
 
 @pytest.fixture

@@ -90,7 +90,9 @@ def usage(usage_import: UsageImport, rows: list[dict[str, object]]) -> list[Usag
     return UsageRecord.objects.bulk_create(records, batch_size=1000)
 
 
-def rate(base: str, quote: str, value: str, on: date = date(2024, 9, 30), source: str = "ECB") -> ExchangeRate:
+def rate(
+    base: str, quote: str, value: str, on: date = date(2024, 9, 30), source: str = "ECB"
+) -> ExchangeRate:
     return ExchangeRate.objects.create(base=base, quote=quote, rate=Decimal(value), date=on, source=source)
 
 
@@ -130,10 +132,20 @@ def build_group(**root_details: object) -> Group:
         time_zone="Europe/Berlin",
     )
     germany = entity_create(
-        actor=system, name="Northwind Germany", entity_type="subsidiary", code="NDE", parent=root, currency="EUR"
+        actor=system,
+        name="Northwind Germany",
+        entity_type="subsidiary",
+        code="NDE",
+        parent=root,
+        currency="EUR",
     )
     japan = entity_create(
-        actor=system, name="Northwind Japan", entity_type="subsidiary", code="NJP", parent=root, currency="JPY"
+        actor=system,
+        name="Northwind Japan",
+        entity_type="subsidiary",
+        code="NJP",
+        parent=root,
+        currency="JPY",
     )
     usage_import = UsageImport(
         entity=root, root=root, file_name="usage.csv", file_sha256="0" * 64, created_by=system,

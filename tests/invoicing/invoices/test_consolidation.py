@@ -6,13 +6,15 @@ from decimal import Decimal
 
 import pytest
 
-from core.errors import BillingError, Conflict, Forbidden, Invalid
 from core.access import system_actor
+from core.errors import BillingError, Conflict, Forbidden, Invalid
 from core.models import ExchangeRate
 from entities.models import Department, Entity
+from entities.services.allocation import cost_allocate, posting_reverse
 from entities.services.entity import entity_create, entity_link_set, entity_move, entity_update
 from invoicing.models import BilledItem, Invoice, InvoiceLine, UsageRecord
 from invoicing.selectors.invoice import invoice_subtotals
+from invoicing.services import consolidation
 from invoicing.services.consolidation import consolidated_invoice_draft, consolidation_preview
 from invoicing.services.invoice import invoice_discard, invoice_issue, invoice_void
 from tests.invoicing.invoices.builders import SEPTEMBER, Group, rate
@@ -34,7 +36,8 @@ def preview(group: Group, payer: Entity | None = None, start: date = START, end:
 
 def amounts(invoice: Invoice) -> list[tuple[str, str, str, Decimal]]:
     return [
-        (line.entity_name, line.department_code, line.description, line.amount) for line in invoice.lines.all()
+        (line.entity_name, line.department_code, line.description, line.amount)
+        for line in invoice.lines.all()
     ]
 
 
@@ -111,7 +114,9 @@ class TestContent:
         assert not BilledItem.objects.exists()
         invoice = invoice_issue(actor=group.manager, invoice=draft(group))
         fields = [f.name for f in dataclasses.fields(shown.lines[0]) if f.name != "cost_allocation_id"]
-        stored = [tuple(getattr(line, name) for name in fields) for line in invoice.lines.order_by("line_number")]
+        stored = [
+            tuple(getattr(line, name) for name in fields) for line in invoice.lines.order_by("line_number")
+        ]
         assert stored == [tuple(getattr(line, name) for name in fields) for line in shown.lines]
         assert (shown.subtotal, shown.tax_total, shown.total) == (
             invoice.subtotal, invoice.tax_total, invoice.total,
@@ -174,9 +179,11 @@ class TestContent:
     def test_a_period_that_ends_on_a_last_day_warns(self, group: Group) -> None:
         group.use("5", entity=group.japan)
         shown = preview(group, end=date(2024, 9, 30))
-        assert [w.code for w in shown.warnings] == ["period_end_exclusive", "unallocated_usage"]
-        assert "2024-10-01" in shown.warnings[0].message
-        refused("invalid_period", preview, group, start=END, end=START, error=Invalid)
+        assert [w.code for w in shown.warnings] == ["period_end_is_exclusive", "unallocated_usage"]
+        assert "2024-10-01" in shown.warnings[0].detail
+        refused("period_not_ordered", preview, group, start=END, end=START, error=Invalid)
+        for start, end in ((date.min, END), (START, date.max)):
+            refused("period_out_of_range", preview, group, start=start, end=end, error=Invalid)
 
 
 class TestPayers:
@@ -209,7 +216,11 @@ class TestPayers:
 
     def test_a_payer_billed_elsewhere_is_refused_and_names_who_pays(self, group: Group) -> None:
         entity_link_set(
-            actor=system_actor(), entity=group.japan, kind="payer", target=group.germany, valid_from=date(2024, 1, 1)
+            actor=system_actor(),
+            entity=group.japan,
+            kind="payer",
+            target=group.germany,
+            valid_from=date(2024, 1, 1),
         )
         group.use("1", entity=group.japan)
         error = refused("billed_elsewhere", draft, group, payer=group.japan)
@@ -314,9 +325,7 @@ class TestCurrencies:
 
 class TestTax:
     def test_tax_per_line_sums_to_the_tax_of_the_total(self, group: Group) -> None:
-        entity_update(
-            actor=system_actor(), entity=group.root, tax_treatment="S", tax_rate=Decimal("19")
-        )
+        entity_update(actor=system_actor(), entity=group.root, tax_treatment="S", tax_rate=Decimal("19"))
         for number in range(3):
             group.use("0.33", department=group.sales, service_name=f"Service {number}")
         invoice = draft(group, payer=Entity.objects.get(pk=group.root.pk))
@@ -373,3 +382,75 @@ class TestUsageStays:
             UsageRecord.objects.filter(pk=record.pk).update(department=group.research)
         assert UsageRecord.objects.get(pk=record.pk).department_id == group.sales.pk
         assert Department.objects.get(pk=group.sales.pk).usage_records.count() == 1
+
+
+class TestAllocations:
+    """INV-03: billable manual allocations are billed once; what they were derived from never twice."""
+
+    def allocate(self, group: Group, amount: str, *, billable: bool = True, day: date = START):
+        return cost_allocate(
+            actor=group.manager,
+            department=group.sales,
+            amount=Decimal(amount),
+            currency="USD",
+            description=f"Shared desk {amount}",
+            period_start=day,
+            period_end=END,
+            billable=billable,
+        )
+
+    def test_a_billable_allocation_makes_a_line_of_its_own(self, group: Group) -> None:
+        self.allocate(group, "40.00")
+        self.allocate(group, "2.00", billable=False)
+        self.allocate(group, "4.00", day=date(2024, 8, 1))
+        group.use("1", department=group.sales)
+        invoice = draft(group)
+        assert [(line.kind, line.description, line.amount) for line in invoice.lines.all()] == [
+            ("usage", "Amazon Elastic Compute Cloud", 1),
+            ("allocation", "Shared desk 40.00", 40),
+        ]
+        assert BilledItem.objects.filter(cost_allocation__isnull=False).count() == 1
+        refused("nothing_to_invoice", draft, group, start=date(2024, 9, 2))
+
+    def test_an_allocation_reversed_before_it_was_billed_is_not_billed(self, group: Group) -> None:
+        posting = self.allocate(group, "40.00")
+        self.allocate(group, "2.00")
+        posting_reverse(actor=group.manager, posting=posting, reason="Wrong department")
+        invoice = draft(group)
+        assert [line.description for line in invoice.lines.all()] == ["Shared desk 2.00"]
+
+    def test_a_reversal_after_billing_is_credited_on_the_next_invoice(self, group: Group) -> None:
+        posting = self.allocate(group, "40.00")
+        invoice_issue(actor=group.manager, invoice=draft(group))
+        posting_reverse(actor=group.manager, posting=posting, reason="Wrong department")
+        assert [line.amount for line in draft(group).lines.all()] == [-40]
+
+    def test_a_reversal_while_the_first_stands_on_a_draft_takes_both_off(self, group: Group) -> None:
+        group.use("1", department=group.sales)
+        posting = self.allocate(group, "40.00")
+        draft(group)
+        posting_reverse(actor=group.manager, posting=posting, reason="Wrong department")
+        assert draft(group).total == 1
+
+
+def test_a_charge_remapped_while_the_run_computes_is_billed_where_it_is(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The claim compares what it takes with what was computed, and starts anew if a charge moved in between."""
+    record = group.use("1", department=group.sales)
+    group.use("2", department=group.research)
+    real, runs = consolidation._write_lines, []
+
+    def moving(invoice: Invoice, lines: object) -> object:
+        if not runs:
+            UsageRecord.objects.filter(pk=record.pk).update(department=group.research)
+            group.use("4", department=group.research)
+        runs.append(invoice)
+        return real(invoice, lines)
+
+    monkeypatch.setattr(consolidation, "_write_lines", moving)
+    invoice = draft(group)
+    # The first attempt was undone, the move with it, as both were in its savepoint; the second is whole.
+    assert len(runs) == 2
+    assert sum(line.item_count for line in invoice.lines.all()) == BilledItem.objects.count()
+    assert invoice.total == sum(r.billed_cost for r in UsageRecord.objects.filter(billed_items__isnull=False))

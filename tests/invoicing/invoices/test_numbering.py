@@ -61,7 +61,9 @@ class TestNumbersUnderThreads:
     def test_inv_02_eight_threads_leave_no_gap_and_no_duplicate(self) -> None:
         group = build_group()
         waiting = drafts(group, 24)
-        results = in_threads(24, lambda n: invoice_issue(actor=group.manager, invoice=waiting[n]).sequence_number)
+        results = in_threads(
+            24, lambda n: invoice_issue(actor=group.manager, invoice=waiting[n]).sequence_number
+        )
         assert sorted(results) == list(range(1, 25))
         proof = numbering_proof(NumberSeries.objects.get())
         assert proof.holds

@@ -13,7 +13,9 @@ from invoicing.services.consolidation import _rounded, consolidation_preview
 from tests.invoicing.invoices.builders import SEPTEMBER, Group, row, usage
 
 AMOUNTS = st.lists(
-    st.decimals(min_value=Decimal("-5000"), max_value=Decimal("5000"), places=11, allow_nan=False), min_size=1, max_size=30
+    st.decimals(min_value=Decimal("-5000"), max_value=Decimal("5000"), places=11, allow_nan=False),
+    min_size=1,
+    max_size=30,
 )
 
 
@@ -30,7 +32,14 @@ def test_use_04_lines_sum_to_the_rounded_total(
     usage(
         group.usage_import,
         [
-            row(str(amount), None, group.sales, group.root, currency=currency, service_name=f"Service {number % 7}")
+            row(
+                str(amount),
+                None,
+                group.sales,
+                group.root,
+                currency=currency,
+                service_name=f"Service {number % 7}",
+            )
             for number, amount in enumerate(amounts)
         ],
     )

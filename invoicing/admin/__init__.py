@@ -1,0 +1,5 @@
+"""Invoicing in the back-office."""
+
+from invoicing.admin import invoice
+
+__all__ = ["invoice"]
