@@ -59,3 +59,9 @@ def start_of_day(day: date, zone_name: str = "UTC") -> datetime:
     """
     local = datetime.combine(day, time.min, tzinfo=zone(zone_name))
     return local.astimezone(UTC)
+
+
+def month_after(first: date, months: int = 1) -> date:
+    """Return the first day of the month that many months later (or, negative, earlier)."""
+    index = first.year * 12 + first.month - 1 + months
+    return date(index // 12, index % 12 + 1, 1)

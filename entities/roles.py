@@ -62,6 +62,11 @@ grant(
         "entities.manage_membership",
         "core.add_user",
         "core.change_user",
+        "core.view_outboxevent",
+        "core.change_outboxevent",
+        "django_celery_beat.view_periodictask",
+        "django_celery_beat.change_periodictask",
+        "django_celery_results.view_taskresult",
     },
     to=(Role.ADMINISTRATOR,),
 )

@@ -12,7 +12,9 @@ from invoicing.models import UsageRecord
 USAGE = "usage"
 
 
-def usage_cost_rows(department_ids: Collection[int], start: datetime.date, end: datetime.date) -> Iterator[CostRow]:
+def usage_cost_rows(
+    department_ids: Collection[int], start: datetime.date, end: datetime.date
+) -> Iterator[CostRow]:
     """Yield what the departments used, per month in which the charge period starts (USE-04), exact."""
     rows = (
         UsageRecord.objects.charged_in(start, end)

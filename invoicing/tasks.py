@@ -29,7 +29,9 @@ def import_usage(usage_import_id: int, actor_id: int) -> None:
     """Take a registered file in; one that is in already, or that another worker has in hand, is left alone."""
     actor = User.objects.get(pk=actor_id)
     usage_import = UsageImport.objects.select_related("entity").get(pk=usage_import_id)
-    if usage_import.status in {ImportStatus.COMPLETED, ImportStatus.UNDONE} or usage_import_is_running(usage_import):
+    if usage_import.status in {ImportStatus.COMPLETED, ImportStatus.UNDONE} or usage_import_is_running(
+        usage_import
+    ):
         return
     with acting(user=actor, channel=Channel.IMPORT):
         try:

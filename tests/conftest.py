@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -120,16 +121,23 @@ def start_process(transactional_db: None) -> Iterator[StartProcess]:
 @pytest.fixture
 def celery_worker_process(start_process: StartProcess) -> subprocess.Popen[str]:
     """Run a real worker on this test's database and queue."""
-    log = settings.DATA_DIR / f"worker-{uuid.uuid4().hex}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
     worker = start_process(
         *("-m", "celery", "--app", "billing_project", "worker", "--loglevel", "INFO", "--concurrency", "1"),
-        *("--without-gossip", "--without-mingle", "--without-heartbeat", "--logfile", str(log)),
+        *("--without-gossip", "--without-mingle", "--without-heartbeat"),
     )
+    said: list[str] = []
+
+    def listen() -> None:
+        assert worker.stdout is not None
+        for line in worker.stdout:
+            said.append(line)
+
+    # Read to its end, so that the worker never waits for somebody to read what it says.
+    threading.Thread(target=listen, daemon=True).start()
     deadline = time.monotonic() + WORKER_SECONDS
-    while not (log.exists() and "ready." in log.read_text()):
+    while not any("ready." in line for line in said):
         if worker.poll() is not None or time.monotonic() > deadline:
-            pytest.fail(f"The worker did not start:\n{log.read_text() if log.exists() else ''}")
+            pytest.fail(f"The worker did not start:\n{''.join(said)}")
         time.sleep(0.05)
     return worker
 

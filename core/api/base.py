@@ -251,7 +251,8 @@ class BillingViewSet(RequestHabitsMixin, mixins.ListModelMixin, mixins.RetrieveM
             raise ImproperlyConfigured(
                 f"{type(self).__name__}: name the right of {action!r} in action_permissions."
             )
-        queryset: Any = self.queryset
+        # The stubs take a manager, which queryset may be, for a descriptor of models.
+        queryset: Any = self.queryset  # type: ignore[arg-type]
         meta = queryset.model._meta
         return f"{meta.app_label}.{verb}_{meta.model_name}"
 

@@ -303,6 +303,16 @@ def close_request_bodies(result: dict[str, Any], **kwargs: Any) -> dict[str, Any
     return result
 
 
+def allow_blank_answers(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """Postprocessing: in answers an address that nobody gave is "", which no email or URI format allows."""
+    for name, schema in result.get("components", {}).get("schemas", {}).items():
+        if not name.endswith("Request"):
+            for member in schema.get("properties", {}).values():
+                if member.get("format") in ("email", "uri"):
+                    del member["format"]
+    return result
+
+
 def drop_enum_marks(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     """Postprocessing: take out the marks by which drf-spectacular would make components of choices."""
     _drop(result, "x-spec-enum-id")

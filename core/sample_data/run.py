@@ -9,8 +9,8 @@ from django.apps import apps
 from django.utils.module_loading import module_has_submodule
 
 from core import clock
+from core.clock import month_after
 from core.models import User
-from core.sample_data.months import month_after
 
 MAIL_DOMAIN = "tarnholm.example"
 

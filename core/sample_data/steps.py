@@ -2,10 +2,10 @@
 
 from datetime import date
 
+from core.clock import month_after
 from core.errors import Conflict
 from core.exchange import ECB, PIVOT, exchange_rates_import_ecb
 from core.models import ExchangeRate, User
-from core.sample_data.months import month_after
 from core.sample_data.run import MAIL_DOMAIN, SampleRun, Step
 
 MONTHS = 7

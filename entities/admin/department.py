@@ -90,6 +90,7 @@ ALLOCATE = ObjectAction(
 class DepartmentAdmin(ServiceModelAdmin):
     """The cost centres of each entity."""
 
+    show_activity = True
     list_display = ["tree_name", "code", "entity", "cost_center_type", "gl_code", "manager", "state"]
     list_display_links = ["tree_name"]
     list_filter = ["entity", "cost_center_type", "manager", "is_active", "closed_on"]

@@ -142,6 +142,7 @@ def _has_open_link(entity: Entity, user: Any) -> str | None:
 class EntityAdmin(ServiceModelAdmin):
     """The forest of billed organisations."""
 
+    show_activity = True
     list_display = [
         "tree_name",
         "code",

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 
+from core.clock import month_after
 from core.errors import Conflict
 from core.history import acting
-from core.sample_data.months import month_after
 from core.sample_data.run import SampleRun, person
 from entities.models import AllocationBasis, AllocationPosting, AllocationRule, CostAllocation, Department
 from entities.sample_data.organisation import ISSUER, ROOT

@@ -5,7 +5,7 @@ A preview and the posting come from one plan, so that what is shown is what is w
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from django.db import transaction
@@ -106,7 +106,9 @@ def cost_allocate(
     (`department_closed`, `department_inactive`, `entity_inactive`).
     """
     require(actor, "entities.add_costallocation", department)
-    lock_departments([department.pk, *(split.department.pk for split in splits)])
+    rows = lock_departments([department.pk, *(split.department.pk for split in splits)])
+    department = rows[department.pk]
+    splits = [replace(split, department=rows[split.department.pk]) for split in splits]
     plan = _plan(actor, department, amount, period_start, period_end, currency, splits)
     if source not in SOURCES_OF_CALLERS:
         raise field_error("source", "invalid_choice", f"Give one of {', '.join(SOURCES_OF_CALLERS)}.")

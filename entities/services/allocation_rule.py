@@ -209,8 +209,9 @@ def allocation_rule_run(
     """
     require(actor, "entities.run_allocationrule", rule)
     locked = _lock(rule)
+    # The targets first: none is closed between the check and the posting.
+    lock_departments(list(_target_ids(locked, accounting_date(period_end))))
     run = _plan_run(locked, period_start, period_end)
-    lock_departments([part.department.pk for plan in run.plans for part in plan.parts])
     postings = []
     for plan in run.plans:
         same = AllocationPosting.objects.filter(
@@ -446,6 +447,11 @@ def _plan_run(rule: AllocationRule, start: datetime.date, end: datetime.date) ->
             f"{rule.source} has no cost between {start} and {day} that could be spread.",
         )
     return RunPlan(version, plans)
+
+
+def _target_ids(rule: AllocationRule, day: datetime.date) -> Iterable[int]:
+    targets = AllocationRuleTarget.objects.filter(version__in=rule.versions.in_force(day))
+    return targets.values_list("department_id", flat=True)
 
 
 def _plan_currency(

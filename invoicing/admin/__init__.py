@@ -1,5 +1,5 @@
 """Invoicing in the back-office."""
 
-from invoicing.admin import invoice
+from invoicing.admin import dashboard, invoice, usage
 
-__all__ = ["invoice"]
+__all__ = ["dashboard", "invoice", "usage"]

@@ -27,8 +27,8 @@ from core.admin.columns import amount_html, amount_text, money_column, number_co
 from core.admin.errors import REFUSALS, add_refusal, sentences
 from core.admin.filters import QuickFilter
 from core.admin.scoping import may
+from core.clock import month_after
 from core.money import exact_sum
-from core.sample_data.months import month_after
 from entities.models import Entity
 from invoicing.documents.render import invoice_html
 from invoicing.documents.store import document_name, invoice_pdf
@@ -260,6 +260,7 @@ def _locked(invoice: Invoice) -> str:
 class InvoiceAdmin(BillingModelAdmin):
     """The list of invoices; each opens as the document it is."""
 
+    show_activity = True
     list_display = [
         "__str__", "payer", badge_column("status"), "period", "issue_date", "due", money_column("total"),
     ]  # fmt: skip

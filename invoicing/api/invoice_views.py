@@ -266,7 +266,10 @@ class InvoiceViewSet(DestroyMixin, BillingViewSet):
         description="A draft has a watermark and a void invoice a mark; `as_issued=true` gives the latter unmarked.",
         responses={(200, "application/pdf"): OpenApiResponse(OpenApiTypes.BINARY)},
         parameters=[OpenApiParameter("as_issued", OpenApiTypes.BOOL, OpenApiParameter.QUERY)],
-        errors={409: ["document_missing"], 503: ["pdf_unavailable"]},
+        errors={
+            409: ["document_missing", "too_long_for_draft_pdf"],
+            503: ["pdf_unavailable", "pdf_in_preparation"],
+        },
     )
     @action(
         detail=True,

@@ -1,5 +1,5 @@
 """Invoicing's part of the address space, below /api/enterprise-billing/."""
 
-from invoicing.api import invoice_urls
+from invoicing.api import invoice_urls, usage_urls
 
-urlpatterns = [*invoice_urls.urlpatterns]
+urlpatterns = [*invoice_urls.urlpatterns, *usage_urls.urlpatterns]

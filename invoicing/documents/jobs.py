@@ -7,17 +7,17 @@ from django.db import transaction
 
 from core.models import OutboxEvent
 from invoicing.documents.render import PDFUnavailable
-from invoicing.documents.store import invoice_pdf
+from invoicing.documents.store import RENDER_TASK, document_keep
 from invoicing.models import Invoice
 
 logger = logging.getLogger(__name__)
 
 
-@shared_task(name="invoicing.render_document")
+@shared_task(name=RENDER_TASK)
 def render_document(invoice_id: int) -> None:
     """Make and keep the PDF of an issued invoice; a second time finds it there."""
     try:
-        invoice_pdf(Invoice.objects.get(pk=invoice_id), as_issued=True)
+        document_keep(Invoice.objects.get(pk=invoice_id))
     except PDFUnavailable as error:
         # It is made on first request once the libraries are there.
         logger.warning("The PDF of invoice %s is not made: %s", invoice_id, error)

@@ -1,28 +1,57 @@
 """The PDF of an issued invoice, kept as it was first made: the same bytes ever after (INV-09)."""
 
 import hashlib
+from typing import ClassVar
 
+from celery import current_app
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import transaction
 
 from core import clock
-from core.errors import Conflict
+from core.errors import BillingError, Conflict
 from core.locks import advisory_lock
 from invoicing.documents.render import render_invoice
-from invoicing.models import Invoice, InvoiceDocument, InvoiceStatus
+from invoicing.models import Invoice, InvoiceDocument, InvoiceLine, InvoiceStatus
+
+RENDER_TASK = "invoicing.render_document"
+LINES_AT_ONCE = 1500
+"""Setting takes about 10 ms a line: of a longer invoice nobody waits for the PDF, a worker makes it."""
+
+
+class PDFPending(BillingError):
+    """503: a worker is making the PDF."""
+
+    status: ClassVar[int] = 503
 
 
 def invoice_pdf(invoice: Invoice, *, as_issued: bool = False) -> bytes:
     """Return the PDF: of an issued invoice the kept one, of a draft with its watermark, of a void one marked so.
 
-    ``as_issued`` gives a void invoice's document as it was sent. Raises PDFUnavailable; Conflict
+    ``as_issued`` gives a void invoice's document as it was sent. Raises PDFUnavailable; PDFPending
+    ``pdf_in_preparation`` for a long invoice that a worker has yet to set; Conflict ``too_long_for_draft_pdf``, and
     ``document_missing`` if the kept file is lost and cannot be made again to the byte.
     """
-    if invoice.status == InvoiceStatus.DRAFT or (invoice.status == InvoiceStatus.VOID and not as_issued):
-        return render_invoice(invoice)
     kept = InvoiceDocument.objects.filter(invoice=invoice).first()
-    return _read(kept, invoice) if kept is not None else _keep(invoice)
+    is_long = InvoiceLine.objects.filter(invoice=invoice).count() > LINES_AT_ONCE
+    if invoice.status == InvoiceStatus.DRAFT or (invoice.status == InvoiceStatus.VOID and not as_issued):
+        if is_long:
+            raise Conflict(
+                "too_long_for_draft_pdf",
+                f"{invoice} has more than {LINES_AT_ONCE:,} lines: only its issued form is made as PDF. The print view "
+                "and the list of lines show it now.",
+            )
+        return render_invoice(invoice)
+    if kept is not None:
+        return _read(kept, invoice)
+    if is_long:
+        current_app.send_task(RENDER_TASK, args=[invoice.pk], retry=False, ignore_result=True)
+        raise PDFPending(
+            "pdf_in_preparation",
+            f"The PDF of {invoice} is long and is being made. Ask for it again in a few minutes.",
+            extra={"retry_after": 60},
+        )
+    return document_keep(invoice)
 
 
 def document_name(invoice: Invoice) -> str:
@@ -30,7 +59,8 @@ def document_name(invoice: Invoice) -> str:
     return f"{invoice.number}.pdf" if invoice.number else f"draft-{invoice.pk}.pdf"
 
 
-def _keep(invoice: Invoice) -> bytes:
+def document_keep(invoice: Invoice) -> bytes:
+    """Make and keep the PDF of an issued invoice, however long; a second time finds it there."""
     with transaction.atomic():
         advisory_lock(f"invoice-document:{invoice.pk}")
         kept = InvoiceDocument.objects.filter(invoice=invoice).first()

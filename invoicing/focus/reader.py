@@ -85,7 +85,9 @@ class FocusReader:
             names = next(csv.reader([first], delimiter=delimiter, strict=True))
         except csv.Error as error:
             raise FileRefused(
-                "not_csv", f"The header is no CSV ({error}). It begins: {shortened(first)}", line=self._lines.number
+                "not_csv",
+                f"The header is no CSV ({error}). It begins: {shortened(first)}",
+                line=self._lines.number,
             ) from error
         self._lines.record.clear()
         return _checked_header([name.strip() for name in names], self._lines.number), delimiter
@@ -121,10 +123,12 @@ class FocusReader:
     def _unreadable(self, error: csv.Error) -> RejectedLine:
         if str(error) == "unexpected end of data" or "field limit" in str(error):
             return self._unreadable_line(
-                "unterminated_quote", "A quotation mark opens a value here and none closes it. Add the missing one."
+                "unterminated_quote",
+                "A quotation mark opens a value here and none closes it. Add the missing one.",
             )
         return self._unreadable_line(
-            "malformed_csv", f"The line is no CSV: {error}. A quotation mark inside of a value must be doubled."
+            "malformed_csv",
+            f"The line is no CSV: {error}. A quotation mark inside of a value must be doubled.",
         )
 
     def _unreadable_line(self, code: str, detail: str) -> RejectedLine:
@@ -144,7 +148,11 @@ def _refuse_markup(first: str, line: int) -> None:
 
 def _checked_header(names: list[str], line: int) -> list[str]:
     if len(names) > _MOST_COLUMNS:
-        raise FileRefused("not_focus", f"The header has {len(names):,} columns; at most {_MOST_COLUMNS:,} are read.", line=line)
+        raise FileRefused(
+            "not_focus",
+            f"The header has {len(names):,} columns; at most {_MOST_COLUMNS:,} are read.",
+            line=line,
+        )
     keys = [column_key(name) for name in names]
     missing = [name for name in MANDATORY if column_key(name) not in keys]
     if len(missing) == len(MANDATORY):
@@ -169,7 +177,8 @@ def _checked_header(names: list[str], line: int) -> list[str]:
             )
     for number, name in enumerate(names):
         if not name or keepable(name) != name:
-            raise FileRefused("bad_header", f"Column {number + 1} of the header has no readable name.", line=line)
+            raise FileRefused(
+                "bad_header", f"Column {number + 1} of the header has no readable name.", line=line
+            )
     # Known columns get FOCUS's own spelling, so that a rejected row reads the same whoever wrote the file.
     return [BY_KEY[key].name if key in BY_KEY else name for key, name in zip(keys, names, strict=True)]
-

@@ -44,7 +44,9 @@ class RowParser:
     `convertible` are the currencies that can be converted into `into`; None takes every known currency.
     """
 
-    def __init__(self, header: Sequence[str], *, convertible: Collection[str] | None = None, into: str = "") -> None:
+    def __init__(
+        self, header: Sequence[str], *, convertible: Collection[str] | None = None, into: str = ""
+    ) -> None:
         self.header = list(header)
         self.into = into
         self.convertible = convertible
@@ -63,7 +65,9 @@ class RowParser:
 
     def _identity_order(self) -> tuple[list[str], Callable[[Sequence[str]], tuple[str, ...]]]:
         """Return how a row's content is ordered for its identity: by name, whatever the file's order is."""
-        keys = [column_key(column.name) for column in COLUMNS] + [column_key(name) for name in self.extra_names]
+        keys = [column_key(column.name) for column in COLUMNS] + [
+            column_key(name) for name in self.extra_names
+        ]
         order = sorted(range(len(keys)), key=keys.__getitem__)
         return [f"{keys[number]}\0" for number in order], itemgetter(*order)
 
@@ -115,7 +119,9 @@ class RowParser:
         NUL separates names and values, so no two contents read alike; a row that itself has one is refused.
         """
         parts = [
-            prefix + text for prefix, text in zip(self._prefixes, self._in_order(canonical), strict=True) if text
+            prefix + text
+            for prefix, text in zip(self._prefixes, self._in_order(canonical), strict=True)
+            if text
         ]
         content = "\0".join(parts)
         if content.count("\0") != 2 * len(parts) - 1:
@@ -161,7 +167,9 @@ class RowParser:
         ):
             if start in read and end in read and read[end] < read[start]:
                 found.append(
-                    Problem(name, "end_before_start", f"{name} {read[end]} is before its start, {read[start]}.")
+                    Problem(
+                        name, "end_before_start", f"{name} {read[end]} is before its start, {read[start]}."
+                    )
                 )
         return found
 
@@ -194,7 +202,9 @@ class RowParser:
         detail = f"The row has {len(row)} fields, the header has {len(self.header)}."
         if len(row) > len(self.header):
             surplus = ", ".join(f'"{shortened(text, 30)}"' for text in row[len(self.header) :][:3])
-            return Problem("", "wrong_field_count", f"{detail} Too many are: {surplus}. A comma may lack its quotes.")
+            return Problem(
+                "", "wrong_field_count", f"{detail} Too many are: {surplus}. A comma may lack its quotes."
+            )
         return Problem("", "wrong_field_count", f"{detail} The line may have been cut off.")
 
     def values_of(self, row: Sequence[str]) -> dict[str, str]:

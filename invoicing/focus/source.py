@@ -85,7 +85,9 @@ class FocusSource:
             ) from error
         if len(line) >= LONGEST_LINE:
             raise FileRefused(
-                "line_too_long", f"This line is longer than {LONGEST_LINE:,} characters. {_TODO}", line=self.line + 1
+                "line_too_long",
+                f"This line is longer than {LONGEST_LINE:,} characters. {_TODO}",
+                line=self.line + 1,
             )
         self.line += 1
         return line
@@ -100,7 +102,9 @@ def _bad_gzip(error: Exception, line: int | None) -> FileRefused:
             line=line,
         )
     if isinstance(error, (gzip.BadGzipFile, zlib.error)):
-        return FileRefused("bad_gzip", f"The compressed file is damaged ({error}). Fetch it again.", line=line)
+        return FileRefused(
+            "bad_gzip", f"The compressed file is damaged ({error}). Fetch it again.", line=line
+        )
     return FileRefused("unreadable_file", f"The file cannot be read: {error}.", line=line)
 
 

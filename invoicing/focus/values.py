@@ -94,7 +94,9 @@ def _without_trailing_zeros(text: str) -> str:
 
 
 def _about(error: Invalid, text: str) -> str:
-    return error.message if shortened(text) in error.message else f'{error.message} It is "{shortened(text)}".'
+    return (
+        error.message if shortened(text) in error.message else f'{error.message} It is "{shortened(text)}".'
+    )
 
 
 def read_moment(text: str) -> str:
@@ -108,7 +110,9 @@ def read_moment(text: str) -> str:
     day, clock_time, zone = match.groups()
     offset = "+00:00" if zone is None or zone.upper() in {"Z", "UTC"} else zone
     try:
-        moment = datetime.fromisoformat(f"{day}T{_microseconds(clock_time or '00:00')}{offset}").astimezone(UTC)
+        moment = datetime.fromisoformat(f"{day}T{_microseconds(clock_time or '00:00')}{offset}").astimezone(
+            UTC
+        )
     except (ValueError, OverflowError) as error:
         raise BadValue(
             "bad_timestamp", f'"{shortened(text)}" is no date and time that exists. Correct it.'
@@ -148,13 +152,15 @@ def read_tags(text: str) -> str:
         tags = json.loads(text, parse_float=str, parse_int=str, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise BadValue(
-            "bad_tags", f'Tags must be a JSON object such as {{"business_unit": "Sales"}}, not "{shortened(text)}".'
+            "bad_tags",
+            f'Tags must be a JSON object such as {{"business_unit": "Sales"}}, not "{shortened(text)}".',
         ) from error
     if tags is None:
         return "{}"
     if not isinstance(tags, dict):
         raise BadValue(
-            "bad_tags", f'Tags must be a JSON object such as {{"business_unit": "Sales"}}, not "{shortened(text)}".'
+            "bad_tags",
+            f'Tags must be a JSON object such as {{"business_unit": "Sales"}}, not "{shortened(text)}".',
         )
     canonical = compact_json(dict(sorted(tags.items())))
     try:

@@ -35,7 +35,9 @@ def entity_named(actor: User, name: str) -> Entity:
         entity = visible.filter(pk=int(name)).first()
     if entity is None:
         codes = ", ".join(visible.order_by("code").values_list("code", flat=True)[:10])
-        raise CommandError(f'There is no entity "{name}". Give the code or number of one, such as: {codes or "none yet"}.')
+        raise CommandError(
+            f'There is no entity "{name}". Give the code or number of one, such as: {codes or "none yet"}.'
+        )
     return entity
 
 

@@ -36,12 +36,8 @@ class UsageImport(TimestampedModel):
     import brought, repaired rows included.
     """
 
-    entity = models.ForeignKey(
-        "entities.Entity", on_delete=models.PROTECT, related_name="usage_imports"
-    )
-    root = models.ForeignKey(
-        "entities.Entity", on_delete=models.PROTECT, related_name="+"
-    )
+    entity = models.ForeignKey("entities.Entity", on_delete=models.PROTECT, related_name="usage_imports")
+    root = models.ForeignKey("entities.Entity", on_delete=models.PROTECT, related_name="+")
     file_name = models.CharField(max_length=255)
     file = models.FileField(upload_to="usage/%Y/%m/", blank=True, max_length=255)
     file_sha256 = models.CharField(max_length=64)
@@ -100,9 +96,7 @@ class UsageImport(TimestampedModel):
         related_name="+",
     )
     undo_reason = models.CharField(max_length=500, blank=True)
-    created_by = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+"
-    )
+    created_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
 
     history = AuditedHistory()
     objects = UsageImportQuerySet.as_manager()
@@ -134,14 +128,22 @@ class UsageImport(TimestampedModel):
     @transition(
         field=status,
         source=[ImportStatus.WAITING, ImportStatus.RUNNING, ImportStatus.FAILED],
+        target=ImportStatus.WAITING,
+    )
+    def wait(self) -> None:
+        """Wait to be started anew, after a failure or a process that died."""
+        self.error_code = self.error_message = ""
+        self.error_line = self.finished_at = None
+
+    @transition(
+        field=status,
+        source=[ImportStatus.WAITING, ImportStatus.RUNNING, ImportStatus.FAILED],
         target=ImportStatus.RUNNING,
     )
     def start(self) -> None:
         """Begin, or begin anew after a failure or a process that died."""
 
-    @transition(
-        field=status, source=ImportStatus.RUNNING, target=ImportStatus.COMPLETED
-    )
+    @transition(field=status, source=ImportStatus.RUNNING, target=ImportStatus.COMPLETED)
     def complete(self) -> None:
         """All rows are in."""
 
@@ -153,9 +155,7 @@ class UsageImport(TimestampedModel):
     def fail(self) -> None:
         """Nothing of the file is in."""
 
-    @transition(
-        field=status, source=ImportStatus.COMPLETED, target=ImportStatus.UNDONE
-    )
+    @transition(field=status, source=ImportStatus.COMPLETED, target=ImportStatus.UNDONE)
     def undo(self) -> None:
         """What the file brought is out again."""
 
@@ -176,12 +176,8 @@ class UsageMappingRule(VersionedModel, TimestampedModel):
     entity = models.ForeignKey(
         "entities.Entity", on_delete=models.PROTECT, related_name="usage_mapping_rules"
     )
-    priority = models.PositiveIntegerField(
-        default=100, help_text="Lower numbers are tried first."
-    )
-    source = models.CharField(
-        max_length=16, choices=MappingSource, default=MappingSource.TAG
-    )
+    priority = models.PositiveIntegerField(default=100, help_text="Lower numbers are tried first.")
+    source = models.CharField(max_length=16, choices=MappingSource, default=MappingSource.TAG)
     tag_key = models.CharField(
         max_length=128, blank=True, help_text="For a tag: its key, e.g. business_unit."
     )
@@ -205,18 +201,13 @@ class UsageMappingRule(VersionedModel, TimestampedModel):
                 name="usage_mapping_rule_once",
             ),
             models.CheckConstraint(
-                condition=(Q(source="tag") & ~Q(tag_key=""))
-                | (~Q(source="tag") & Q(tag_key="")),
+                condition=(Q(source="tag") & ~Q(tag_key="")) | (~Q(source="tag") & Q(tag_key="")),
                 name="usage_mapping_rule_tag_has_key",
             ),
         ]
 
     def __str__(self) -> str:
-        what = (
-            self.tag_key
-            if self.source == MappingSource.TAG
-            else self.get_source_display()
-        )
+        what = self.tag_key if self.source == MappingSource.TAG else self.get_source_display()
         return f"{what} = {self.value}"
 
     @property
@@ -277,9 +268,7 @@ class UsageRecord(models.Model):
         related_name="+",
         db_index=False,
     )
-    line_number = models.PositiveBigIntegerField(
-        help_text="Line of the file, the header being 1."
-    )
+    line_number = models.PositiveBigIntegerField(help_text="Line of the file, the header being 1.")
     row_hash = models.BinaryField(max_length=32)
     occurrence = models.PositiveIntegerField(default=1)
 
@@ -320,9 +309,7 @@ class UsageRecord(models.Model):
     consumed_unit = models.CharField(max_length=100, blank=True)
     list_unit_price = models.DecimalField(max_digits=38, decimal_places=15, null=True)
     tags = models.JSONField(default=dict)
-    extra = models.JSONField(
-        default=dict, help_text="Columns of the file that have no field here."
-    )
+    extra = models.JSONField(default=dict, help_text="Columns of the file that have no field here.")
 
     objects = UsageRecordQuerySet.as_manager()
 
@@ -341,9 +328,7 @@ class UsageRecord(models.Model):
         ]
         indexes = [
             models.Index(fields=["entity", "charge_date"], name="usage_entity_date"),
-            models.Index(
-                fields=["department", "charge_date"], name="usage_department_date"
-            ),
+            models.Index(fields=["department", "charge_date"], name="usage_department_date"),
         ]
 
     def __str__(self) -> str:
@@ -367,9 +352,7 @@ class RejectedRowStatus(models.TextChoices):
 class RejectedRow(TimestampedModel):
     """A row of a file that could not be taken in, kept with its reasons until repaired (USE-02)."""
 
-    usage_import = models.ForeignKey(
-        UsageImport, on_delete=models.PROTECT, related_name="rejected_rows"
-    )
+    usage_import = models.ForeignKey(UsageImport, on_delete=models.PROTECT, related_name="rejected_rows")
     line_number = models.PositiveBigIntegerField()
     values = models.JSONField(
         help_text="Column name to the text that the file had, or that was put right since."
@@ -400,9 +383,7 @@ class RejectedRow(TimestampedModel):
         db_table = "usage_rejected_rows"
         ordering = ["usage_import", "line_number"]
         constraints = [
-            models.UniqueConstraint(
-                fields=["usage_import", "line_number"], name="rejected_row_line"
-            ),
+            models.UniqueConstraint(fields=["usage_import", "line_number"], name="rejected_row_line"),
             models.CheckConstraint(
                 condition=Q(status="repaired", record__isnull=False)
                 | (~Q(status="repaired") & Q(record__isnull=True)),
@@ -421,16 +402,12 @@ class RejectedRow(TimestampedModel):
     def access_department_id(self) -> None:
         return None
 
-    @transition(
-        field=status, source=RejectedRowStatus.OPEN, target=RejectedRowStatus.REPAIRED
-    )
+    @transition(field=status, source=RejectedRowStatus.OPEN, target=RejectedRowStatus.REPAIRED)
     def repair(self, record: UsageRecord) -> None:
         """The row was put right and went in as ``record``."""
         self.record = record
 
-    @transition(
-        field=status, source=RejectedRowStatus.OPEN, target=RejectedRowStatus.DISCARDED
-    )
+    @transition(field=status, source=RejectedRowStatus.OPEN, target=RejectedRowStatus.DISCARDED)
     def discard(self, reason: str) -> None:
         """The row will not go in, for a reason."""
         self.resolution_reason = reason

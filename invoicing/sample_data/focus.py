@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 
-from core.sample_data.months import month_after
+from core.clock import month_after
 from invoicing.sample_data.catalogue import Provider, Service, Workload
 
 COLUMNS = (

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import date
 
+from core.clock import month_after
 from core.errors import Conflict
 from core.history import acting
-from core.sample_data.months import month_after
 from core.sample_data.run import SampleRun, person
 from entities.models import Entity
 from entities.sample_data.organisation import ROOT

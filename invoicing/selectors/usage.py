@@ -101,7 +101,9 @@ def import_departments(usage_import: UsageImport, *, most: int = 200) -> list[De
         .annotate(rows=Count("pk"), cost=Sum("billed_cost"))
         .order_by("-cost", "code")[:most]
     )
-    return [DepartmentTotals(**(row | {"code": row["code"] or "", "name": row["name"] or ""})) for row in rows]
+    return [
+        DepartmentTotals(**(row | {"code": row["code"] or "", "name": row["name"] or ""})) for row in rows
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import groupby
+from operator import attrgetter
 
 from django.db import IntegrityError, connection, transaction
 
@@ -23,7 +24,7 @@ from core.models import User
 from core.money import AMOUNT_LIMIT, EXACT, exact_sum, round_together
 from entities.models import Department, Entity, TaxTreatment
 from entities.periods import check_period, period_warnings
-from invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
+from invoicing.models import Invoice, InvoiceStatus, LineKind
 from invoicing.selectors.billing_scope import BillingScope, ScopePart, billing_scope, issuer_for
 from invoicing.selectors.uninvoiced import (
     SCOPE,
@@ -391,9 +392,11 @@ def _rounded(lines: Sequence[LineContent], payer: Entity) -> list[LineContent]:
     """Round all lines together, so that they sum to the rounded exact total (USE-04), and tax each line."""
     amounts = round_together([line.exact_amount for line in lines], payer.currency)
     tax_rate = payer.tax_rate if payer.tax_treatment == TaxTreatment.STANDARD else Decimal(0)
-    taxes = round_together(
-        [EXACT.multiply(amount, tax_rate).scaleb(-2, EXACT) for amount in amounts], payer.currency
-    )
+    if tax_rate:
+        exact_taxes = [EXACT.multiply(amount, tax_rate).scaleb(-2, EXACT) for amount in amounts]
+        taxes = round_together(exact_taxes, payer.currency)
+    else:
+        taxes = [Decimal(0)] * len(lines)
     return [
         replace(line, amount=amount, tax_category=payer.tax_treatment, tax_rate=tax_rate, tax_amount=tax)
         for line, amount, tax in zip(lines, amounts, taxes, strict=True)
@@ -512,29 +515,31 @@ def _write_draft(actor: User, payer: Entity, start: datetime.date, end: datetime
     invoice.subtotal, invoice.tax_total, invoice.total = content.subtotal, content.tax_total, content.total
     invoice.snapshot = {"warnings": [{"code": w.code, "detail": w.detail} for w in content.warnings]}
     invoice.save()
-    lines = _write_lines(invoice, content.lines)
-    _claim_usage(content.scope.parts, lines)
-    _claim_allocations(lines, content.lines)
+    line_ids = _write_lines(invoice, content.lines)
+    _claim_usage(content.scope.parts, line_ids, content.lines)
+    _claim_allocations(line_ids, content.lines)
     return DraftResult(invoice, created)
 
 
-def _write_lines(invoice: Invoice, lines: Sequence[LineContent]) -> list[InvoiceLine]:
+def _write_lines(invoice: Invoice, lines: Sequence[LineContent]) -> list[int]:
+    """Write the lines by COPY, which takes a tenth of the time of bulk_create; return their ids in order."""
     names = [name for name in LineContent.__dataclass_fields__ if name != "cost_allocation_id"]
-    return InvoiceLine.objects.bulk_create(
-        [
-            InvoiceLine(invoice=invoice, line_number=number, **{name: getattr(line, name) for name in names})
-            for number, line in enumerate(lines, start=1)
-        ],
-        batch_size=5000,
-    )
+    values = attrgetter(*names)
+    with connection.cursor() as cursor:
+        with cursor.copy(f"COPY invoice_lines (invoice_id, line_number, {', '.join(names)}) FROM STDIN") as copy:
+            for number, line in enumerate(lines, start=1):
+                copy.write_row((invoice.pk, number, *values(line)))
+        cursor.execute("SELECT id FROM invoice_lines WHERE invoice_id = %s ORDER BY line_number", [invoice.pk])
+        return [row[0] for row in cursor.fetchall()]
 
 
-def _claim_usage(parts: Sequence[ScopePart], lines: Sequence[InvoiceLine]) -> None:
-    usage_lines = [line for line in lines if line.kind == LineKind.USAGE]
-    if not usage_lines:
+def _claim_usage(parts: Sequence[ScopePart], line_ids: Sequence[int], lines: Sequence[LineContent]) -> None:
+    by_id = {key: line for key, line in zip(line_ids, lines, strict=True) if line.kind == LineKind.USAGE}
+    if not by_id:
         return
+    usage_lines = list(by_id.values())
     parameters = scope_parameters(parts, None) | {
-        "line_ids": [line.pk for line in usage_lines],
+        "line_ids": list(by_id),
         "line_entities": [line.entity_id for line in usage_lines],
         "line_departments": [line.department_id or 0 for line in usage_lines],
         "line_providers": [line.provider for line in usage_lines],
@@ -545,15 +550,15 @@ def _claim_usage(parts: Sequence[ScopePart], lines: Sequence[InvoiceLine]) -> No
     with connection.cursor() as cursor:
         cursor.execute(_CLAIM_USAGE, parameters)
         claimed = {row[0]: (row[1], row[2]) for row in cursor.fetchall()}
-    if claimed != {line.pk: (line.item_count, line.original_amount) for line in usage_lines}:
+    if claimed != {key: (line.item_count, line.original_amount) for key, line in by_id.items()}:
         raise _Moved
 
 
-def _claim_allocations(lines: Sequence[InvoiceLine], contents: Sequence[LineContent]) -> None:
+def _claim_allocations(line_ids: Sequence[int], lines: Sequence[LineContent]) -> None:
     claims = [
-        (line.pk, content.cost_allocation_id)
-        for line, content in zip(lines, contents, strict=True)
-        if content.cost_allocation_id is not None
+        (key, line.cost_allocation_id)
+        for key, line in zip(line_ids, lines, strict=True)
+        if line.cost_allocation_id is not None
     ]
     if claims:
         with connection.cursor() as cursor:

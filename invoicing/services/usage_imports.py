@@ -114,14 +114,18 @@ def usage_import_register(*, actor: Actor, entity: Entity, file: IO[bytes], file
             usage_import = UsageImport(
                 entity=entity, root=root, file_name=name, file_sha256=digest, file_size=size, created_by=actor
             )
-        if not usage_import.file or not usage_import.file.storage.exists(usage_import.file.name):
+        elif not usage_import_is_running(usage_import):
+            _let_wait(usage_import)
+        if not usage_import.file.name or not usage_import.file.storage.exists(usage_import.file.name):
             usage_import.file.save(f"{digest[:12]}-{name[-100:]}", File(file), save=False)
             usage_import.save()
         return ImportResult(usage_import)
 
 
 def _completed_import(root_id: int, digest: str) -> UsageImport | None:
-    return UsageImport.objects.filter(root_id=root_id, file_sha256=digest, status=ImportStatus.COMPLETED).first()
+    return UsageImport.objects.filter(
+        root_id=root_id, file_sha256=digest, status=ImportStatus.COMPLETED
+    ).first()
 
 
 def _already_imported(actor: Actor, earlier: UsageImport) -> ImportResult:
@@ -210,7 +214,11 @@ def _take_in(pk: int, report: "_Report") -> UsageImport | None:
         usage_import.save()
         publish(
             "usage.imported",
-            {"usage_import_id": pk, "entity_id": usage_import.entity_id, "billed_cost": usage_import.billed_cost},
+            {
+                "usage_import_id": pk,
+                "entity_id": usage_import.entity_id,
+                "billed_cost": usage_import.billed_cost,
+            },
             key=f"usage_import:{pk}",
         )
     return usage_import
@@ -296,14 +304,23 @@ def usage_import_retry(*, actor: Actor, usage_import: UsageImport) -> UsageImpor
     Raises Conflict `import_running`, `import_not_retryable`.
     """
     require(actor, "invoicing.add_usageimport", usage_import.entity)
-    if usage_import.status in {ImportStatus.COMPLETED, ImportStatus.UNDONE}:
-        raise Conflict(
-            "import_not_retryable",
-            f"Import #{usage_import.pk} is {usage_import.get_status_display().lower()}: there is nothing to start again.",
-        )
-    if usage_import_is_running(usage_import):
-        raise Conflict("import_running", f"Import #{usage_import.pk} is running. Wait until it has ended.")
-    return usage_import
+    with transaction.atomic(), record_as(actor, "Started again"):
+        locked = UsageImport.objects.select_for_update(of=("self",)).get(pk=usage_import.pk)
+        if locked.status in {ImportStatus.COMPLETED, ImportStatus.UNDONE}:
+            raise Conflict(
+                "import_not_retryable",
+                f"Import #{locked.pk} is {locked.get_status_display().lower()}: there is nothing to start again.",
+            )
+        if usage_import_is_running(locked):
+            raise Conflict("import_running", f"Import #{locked.pk} is running. Wait until it has ended.")
+        _let_wait(locked)
+    return locked
+
+
+def _let_wait(usage_import: UsageImport) -> None:
+    usage_import.wait()
+    usage_import.save()
+    Progress(progress_key(usage_import.pk)).update(0, WHOLE, "Waiting for a worker to begin")
 
 
 def usage_import_undo(*, actor: Actor, usage_import: UsageImport, reason: str) -> UsageImport:
@@ -358,7 +375,9 @@ def _refuse_undo(usage_import: UsageImport) -> None:
 
 def _billed(usage_import: UsageImport, billed: Any) -> Conflict:
     invoices = list(
-        billed.order_by("invoice_line__invoice_id").values_list("invoice_line__invoice_id", flat=True).distinct()[:20]
+        billed.order_by("invoice_line__invoice_id")
+        .values_list("invoice_line__invoice_id", flat=True)
+        .distinct()[:20]
     )
     names = ", ".join(f"#{pk}" for pk in invoices)
     return Conflict(
@@ -377,7 +396,9 @@ def _delete_records(usage_import: UsageImport) -> None:
             connection.check_constraints()
     except IntegrityError as error:
         # An invoice took rows up between the check and the deletion.
-        raise _billed(usage_import, BilledItem.objects.filter(usage_record__usage_import=usage_import)) from error
+        raise _billed(
+            usage_import, BilledItem.objects.filter(usage_record__usage_import=usage_import)
+        ) from error
 
 
 def usage_import_get(*, actor: Actor, pk: Any) -> UsageImport:

@@ -135,7 +135,9 @@ def usage_mappings_propose(
 
 def _require_within(entity: Entity, below: Entity) -> None:
     if not EntityClosure.objects.filter(ancestor=entity, descendant=below).exists():
-        raise Invalid("entity_outside", f"{below} is neither {entity} nor below it. Choose one of its entities.")
+        raise Invalid(
+            "entity_outside", f"{below} is neither {entity} nor below it. Choose one of its entities."
+        )
 
 
 def _count_file(file: IO[bytes], tag_key: str) -> tuple[dict[str, _Counted], dict[str, int]]:
@@ -182,7 +184,10 @@ def _count_records(
         where, params = f"{where} AND record.usage_import_id = %s", [*params, usage_import.pk]
     else:
         where += " AND record.department_id IS NULL"
-    source = f"FROM usage_records AS record JOIN usage_imports ON usage_imports.id = record.usage_import_id WHERE {where}"
+    source = (
+        "FROM usage_records AS record JOIN usage_imports ON usage_imports.id = record.usage_import_id "
+        f"WHERE {where}"
+    )
     counted: dict[str, _Counted] = {}
     with connection.cursor() as cursor:
         cursor.execute(
@@ -211,22 +216,40 @@ class _Naming:
         self.by_code: dict[str, Department] = {}
         self.by_name: dict[str, Department] = {}
         # Of several departments with one code, the one of the target entity, then the oldest.
-        for department in sorted(existing, key=lambda row: (row.entity_id != target.pk, row.pk), reverse=True):
+        for department in sorted(
+            existing, key=lambda row: (row.entity_id != target.pk, row.pk), reverse=True
+        ):
             self.by_code[department.code.casefold()] = department
             self.by_name[department.name.casefold()] = department
-        self.taken = set(Department.objects.filter(entity=target).values_list(models.functions.Upper("code"), flat=True))
+        self.taken = set(
+            Department.objects.filter(entity=target).values_list(models.functions.Upper("code"), flat=True)
+        )
 
     def proposal(self, value: str, found: _Counted, rule: UsageMappingRule | None) -> MappingProposal:
         code = self._code(value)
         department = rule.department if rule is not None else self._existing(value, code)
         if department is not None:
             return MappingProposal(
-                value, found.rows, found.cost, department, department.entity, department.code, department.name, rule
+                value,
+                found.rows,
+                found.cost,
+                department,
+                department.entity,
+                department.code,
+                department.name,
+                rule,
             )
         free = self._free(code)
         self.taken.add(free.upper())
         return MappingProposal(
-            value, found.rows, found.cost, None, self.target, free, value.strip()[:_LONGEST_NAME] or free, None
+            value,
+            found.rows,
+            found.cost,
+            None,
+            self.target,
+            free,
+            value.strip()[:_LONGEST_NAME] or free,
+            None,
         )
 
     def _existing(self, value: str, code: str) -> Department | None:
@@ -266,7 +289,9 @@ def usage_mappings_apply(
         if choice.value in mapped:
             continue
         if len(choice.value) > _LONGEST_VALUE:
-            raise Invalid("value_too_long", f"A value may have {_LONGEST_VALUE} characters: {choice.value[:60]}…")
+            raise Invalid(
+                "value_too_long", f"A value may have {_LONGEST_VALUE} characters: {choice.value[:60]}…"
+            )
         department = choice.department or _department_for(actor, entity, choice, applied)
         rule = usage_mapping_rule_create(
             actor=actor,
@@ -281,12 +306,16 @@ def usage_mappings_apply(
     return applied
 
 
-def _department_for(actor: Actor, entity: Entity, choice: MappingChoice, applied: MappingsApplied) -> Department:
+def _department_for(
+    actor: Actor, entity: Entity, choice: MappingChoice, applied: MappingsApplied
+) -> Department:
     target = choice.entity or entity
     existing = Department.objects.filter(entity=target, code__iexact=choice.code.strip()).first()
     if existing is not None:
         return existing
-    department = department_create(actor=actor, entity=target, name=choice.name or choice.value, code=choice.code)
+    department = department_create(
+        actor=actor, entity=target, name=choice.name or choice.value, code=choice.code
+    )
     applied.departments.append(department)
     return department
 
@@ -427,5 +456,7 @@ def _moves(entity: Entity, scope: RemapScope, usage_import: UsageImport | None) 
 
 def departments_of(moves: Iterable[RemapMove]) -> dict[int, Department]:
     """The departments that moves name, by key."""
-    keys = {key for move in moves for key in (move.from_department_id, move.to_department_id) if key is not None}
+    keys = {
+        key for move in moves for key in (move.from_department_id, move.to_department_id) if key is not None
+    }
     return Department.objects.select_related("entity").in_bulk(keys)

@@ -13,7 +13,7 @@ from core.history import record_as
 from core.locks import advisory_lock
 from invoicing.focus.columns import BY_KEY, column_key
 from invoicing.focus.errors import Problem
-from invoicing.focus.rows import RowParser, StagedRow
+from invoicing.focus.rows import RowParser, StagedRow, keepable
 from invoicing.models import ImportStatus, RejectedRow, RejectedRowStatus, UsageImport, UsageRecord
 from invoicing.selectors.usage import convertible_currencies
 from invoicing.services.usage_history import write_history
@@ -79,6 +79,24 @@ def rejected_row_repair(*, actor: Actor, rejected_row: RejectedRow, values: Mapp
     return row
 
 
+def rejected_row_edit(*, actor: Actor, rejected_row: RejectedRow, values: Mapping[str, str]) -> RejectedRow:
+    """Keep corrected values without taking the row in yet; its problems are those that remain.
+
+    Raises Invalid `unknown_column`, Conflict `row_not_open`.
+    """
+    require(actor, "invoicing.change_rejectedrow", rejected_row.usage_import)
+    with transaction.atomic(), record_as(actor, "Row edited"):
+        usage_import = _lock_import(rejected_row.usage_import_id)
+        row = RejectedRow.objects.select_for_update(of=("self",)).get(pk=rejected_row.pk)
+        _require_open(row)
+        row.usage_import = usage_import
+        problems = rejected_row_problems(row, values)
+        row.values = {**row.values, **{name: keepable(text) for name, text in values.items()}}
+        row.problems = [problem.as_json() for problem in problems]
+        row.save()
+    return row
+
+
 def rejected_row_discard(*, actor: Actor, rejected_row: RejectedRow, reason: str) -> RejectedRow:
     """Decide that the row will not go in; it stays listed with the reason. Raises Conflict `row_not_open`."""
     require(actor, "invoicing.change_rejectedrow", rejected_row.usage_import)
@@ -108,7 +126,9 @@ def rejected_rows_retry(*, actor: Actor, usage_import: UsageImport) -> RetryResu
         tried = last = 0
         while rows := _next_open(locked, after=last):
             last = rows[-1].line_number
-            waiting = [row for row in rows if {problem["code"] for problem in row.problems} <= WAITS_FOR_OTHERS]
+            waiting = [
+                row for row in rows if {problem["code"] for problem in row.problems} <= WAITS_FOR_OTHERS
+            ]
             good: list[StagedRow] = []
             for row in waiting:
                 cells, surplus = _cells(row, {})
@@ -162,7 +182,9 @@ def _lock_import(pk: int) -> UsageImport:
 
 def _require_open(row: RejectedRow) -> None:
     if row.status != RejectedRowStatus.OPEN:
-        raise Conflict("row_not_open", f"Line {row.line_number:,} is {row.get_status_display().lower()} already.")
+        raise Conflict(
+            "row_not_open", f"Line {row.line_number:,} is {row.get_status_display().lower()} already."
+        )
 
 
 def _parser(usage_import: UsageImport) -> RowParser:
@@ -178,12 +200,17 @@ def _cells(row: RejectedRow, values: Mapping[str, str]) -> tuple[list[str], list
         raise Invalid(
             "unknown_column",
             f"The file has no column {', '.join(unknown[:5])}. Its columns are: {', '.join(columns)}.",
-            errors=[FieldProblem(_pointer(name), "unknown_column", "The file has no such column.") for name in unknown],
+            errors=[
+                FieldProblem(_pointer(name), "unknown_column", "The file has no such column.")
+                for name in unknown
+            ],
         )
     merged = {**row.values, **values}
     own = row.usage_import.columns
     surplus = [
-        Problem(name, "surplus_value", f"{name} has no column. Move its value to where it belongs and clear it.")
+        Problem(
+            name, "surplus_value", f"{name} has no column. Move its value to where it belongs and clear it."
+        )
         for name in columns[len(own) :]
         if merged.get(name, "").strip()
     ]
@@ -224,11 +251,14 @@ def column_help(name: str) -> str:
     if column is None:
         return "Kept aside, as the file has it."
     needed = "Needed. " if column.mandatory else ""
-    return needed + {
-        "cost": "An amount such as 12.50: a point before the decimals, at most 15 of them.",
-        "number": "A number, or empty.",
-        "moment": "Date and time such as 2024-09-18T22:00:00Z; without a zone it is UTC.",
-        "currency": "Three capital letters such as EUR.",
-        "tags": 'A JSON object such as {"business_unit": "Sales"}, or empty.',
-        "text": f"Text of at most {column.limit:,} characters.",
-    }[column.kind.value]
+    return (
+        needed
+        + {
+            "cost": "An amount such as 12.50: a point before the decimals, at most 15 of them.",
+            "number": "A number, or empty.",
+            "moment": "Date and time such as 2024-09-18T22:00:00Z; without a zone it is UTC.",
+            "currency": "Three capital letters such as EUR.",
+            "tags": 'A JSON object such as {"business_unit": "Sales"}, or empty.',
+            "text": f"Text of at most {column.limit:,} characters.",
+        }[column.kind.value]
+    )

@@ -267,7 +267,8 @@ class Staging:
         )
         read = dict(_rows("SELECT currency, sum(billed_cost) FROM usage_staging GROUP BY currency"))
         kept = {
-            currency: stored.imported_cost.get(currency, Decimal(0)) + stored.duplicate_cost.get(currency, Decimal(0))
+            currency: stored.imported_cost.get(currency, Decimal(0))
+            + stored.duplicate_cost.get(currency, Decimal(0))
             for currency in {*stored.imported_cost, *stored.duplicate_cost}
         }
         if read != kept or stored.imported + stored.duplicate != self.staged:

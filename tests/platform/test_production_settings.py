@@ -1,19 +1,30 @@
 """Production starts with real secrets only, and tells which variable is wrong (SEC-05)."""
 
+import base64
+import hashlib
 import os
-import secrets
 import subprocess
 import sys
 
 import pytest
-from cryptography.fernet import Fernet
 
 from tests.conftest import REPOSITORY
 
+
+def random_text(seed: str) -> str:
+    """Return text that looks like a secret, the same in every process of a test run."""
+    return base64.urlsafe_b64encode(hashlib.sha512(seed.encode()).digest()).decode().rstrip("=")
+
+
+def fernet_key(seed: str) -> str:
+    """Return a Fernet key, the same in every process of a test run."""
+    return base64.urlsafe_b64encode(hashlib.sha256(seed.encode()).digest()).decode()
+
+
 GOOD = {
-    "SECRET_KEY": secrets.token_urlsafe(50),
-    "FIELD_ENCRYPTION_KEYS": f"{Fernet.generate_key().decode()},{Fernet.generate_key().decode()}",
-    "BLIND_INDEX_KEY": secrets.token_urlsafe(50),
+    "SECRET_KEY": random_text("secret"),
+    "FIELD_ENCRYPTION_KEYS": f"{fernet_key('newer')},{fernet_key('older')}",
+    "BLIND_INDEX_KEY": random_text("blind"),
     "DATABASE_URL": "postgres://billing:9f8c1a@database.internal:5432/billing",
     "REDIS_URL": "redis://redis.internal:6379/0",
     "ALLOWED_HOSTS": "billing.company.com, billing.internal",
@@ -64,14 +75,14 @@ def test_a_missing_variable_is_named(name: str, value: str | None) -> None:
         ("SECRET_KEY", "a" * 60, "SECRET_KEY still holds an example value. "),
         (
             "SECRET_KEY",
-            "django-insecure-" + secrets.token_urlsafe(50),
+            "django-insecure-" + random_text("insecure"),
             "SECRET_KEY still holds an example value. ",
         ),
         ("SECRET_KEY", "Ab3xK9_qLm2ZtR7w", "SECRET_KEY is shorter than 50 characters. "),
         ("BLIND_INDEX_KEY", "Ab3xK9_qLm2ZtR7w", "BLIND_INDEX_KEY is shorter than 32 characters. "),
         (
             "FIELD_ENCRYPTION_KEYS",
-            f"{Fernet.generate_key().decode()},abcdefghijklm",
+            f"{fernet_key('newer')},abcdefghijklm",
             "FIELD_ENCRYPTION_KEYS: key 2 is not a Fernet key. ",
         ),
         (

@@ -115,7 +115,9 @@
             else bar.value = state.percent;
             if (words.textContent !== state.words) words.textContent = state.words;
             if (state.state === "done" || state.state === "failed") {
-                if (box.dataset.then && box.dataset.seen === "running") window.location.assign(box.dataset.then);
+                // Ended before the first look: the page is as old as that. Not at once, as the end may be an earlier job's.
+                const pause = box.dataset.seen === "running" ? 0 : 1500;
+                if (box.dataset.then) setTimeout(() => window.location.assign(box.dataset.then), pause);
                 return;
             }
             box.dataset.seen = "running";

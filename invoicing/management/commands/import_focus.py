@@ -26,7 +26,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", help="the file, plain or gzip")
-        parser.add_argument("--entity", required=True, help="code or number of the entity that the cost is of")
+        parser.add_argument(
+            "--entity", required=True, help="code or number of the entity that the cost is of"
+        )
         parser.add_argument("--user", help="who imports it; without it the system does")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -92,14 +94,20 @@ class Command(BaseCommand):
         if sums:
             self.stdout.write("")
             self.stdout.write(
-                table(["currency", "billed cost", "allocated", "unallocated", "rows unallocated"], sums, right=[1, 2, 3, 4])
+                table(
+                    ["currency", "billed cost", "allocated", "unallocated", "rows unallocated"],
+                    sums,
+                    right=[1, 2, 3, 4],
+                )
             )
 
     def _tell_rejected(self, usage_import: UsageImport) -> None:
         if not usage_import.rows_rejected:
             return
         self.stdout.write("")
-        self.stdout.write(self.style.WARNING("Rejected rows, kept for repair under Rejected rows in the back-office:"))
+        self.stdout.write(
+            self.style.WARNING("Rejected rows, kept for repair under Rejected rows in the back-office:")
+        )
         for row in usage_import.rejected_rows.order_by("line_number")[:_SHOWN_ROWS]:
             reasons = " ".join(problem["detail"] for problem in row.problems)
             self.stdout.write(f"  line {row.line_number:,}: {reasons}")

@@ -1,6 +1,5 @@
 """Propose mapping rules and departments from a FOCUS file's own tags, and create them if told so (USE-03)."""
 
-import sys
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", help="the FOCUS file, plain or gzip")
-        parser.add_argument("--entity", required=True, help="code or number of the entity that imports the file")
+        parser.add_argument(
+            "--entity", required=True, help="code or number of the entity that imports the file"
+        )
         parser.add_argument("--tag", default=DEFAULT_TAG, help=f"key of the tag (default {DEFAULT_TAG})")
         parser.add_argument("--into", help="code or number of the entity that new departments are created in")
         parser.add_argument("--user", help="who does it; without it the system does")
@@ -67,11 +68,13 @@ class Command(BaseCommand):
             return
         self.stdout.write(table(_HEADER, rows, right=[1, 2]))
         self.stdout.write(
-            f"\n{len(proposed.proposals):,} values of the tag {proposed.tag_key}, {len(proposed.open):,} without a rule."
+            f"\n{len(proposed.proposals):,} values of the tag {proposed.tag_key}, "
+            f"{len(proposed.open):,} without a rule."
         )
         if proposed.untagged_rows:
             self.stdout.write(
-                f"{proposed.untagged_rows:,} rows ({_sums(proposed.untagged_cost)}) have no such tag: they stay unallocated."
+                f"{proposed.untagged_rows:,} rows ({_sums(proposed.untagged_cost)}) have no such tag: "
+                "they stay unallocated."
             )
         if not proposed.proposals:
             keys = ", ".join(f"{key} ({rows:,})" for key, rows in list(proposed.tag_keys.items())[:10])
@@ -94,15 +97,13 @@ class Command(BaseCommand):
         )
         remapped = usage_remap(actor=actor, entity=proposed.entity)
         self._say(
-            self.style.SUCCESS(
-                f"{len(applied.departments):,} departments and {len(applied.rules):,} rules created; "
-                f"{remapped.rows:,} rows that were in have their department now."
-            )
+            f"{len(applied.departments):,} departments and {len(applied.rules):,} rules created; "
+            f"{remapped.rows:,} rows that were in have their department now."
         )
 
     def _say(self, text: str) -> None:
-        """Beside the list, which may go to a file."""
-        print(text, file=sys.stderr if not self.stdout.isatty() else self.stdout._out)
+        """On standard error: the list may go to a file."""
+        self.stderr.write(text, self.style.SUCCESS)
 
 
 def _row(proposal: MappingProposal) -> list[str]:
@@ -120,4 +121,6 @@ def _row(proposal: MappingProposal) -> list[str]:
 
 
 def _sums(sums: Sums) -> str:
-    return ", ".join(f"{plain_amount(amount, currency)} {currency}" for currency, amount in sorted(sums.items()))
+    return ", ".join(
+        f"{plain_amount(amount, currency)} {currency}" for currency, amount in sorted(sums.items())
+    )

@@ -9,7 +9,13 @@ from core.errors import BillingError
 from core.history import Channel, acting
 from core.money import plain_amount
 from invoicing.management.terminal import actor_named, entity_named, table
-from invoicing.services.usage_mapping import Remap, RemapScope, departments_of, usage_remap, usage_remap_preview
+from invoicing.services.usage_mapping import (
+    Remap,
+    RemapScope,
+    departments_of,
+    usage_remap,
+    usage_remap_preview,
+)
 
 
 class Command(BaseCommand):
@@ -19,8 +25,12 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--entity", required=True, help="code or number of the entity that imported the rows")
-        parser.add_argument("--all", action="store_true", help="ask all unbilled rows anew, not only the unallocated")
+        parser.add_argument(
+            "--entity", required=True, help="code or number of the entity that imported the rows"
+        )
+        parser.add_argument(
+            "--all", action="store_true", help="ask all unbilled rows anew, not only the unallocated"
+        )
         parser.add_argument("--preview", action="store_true", help="only say what would move")
         parser.add_argument("--user", help="who does it; without it the system does")
 

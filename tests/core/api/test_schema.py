@@ -1,11 +1,13 @@
 """The OpenAPI document: valid, without warnings, and every operation says what a caller must know."""
 
+import re
 from collections.abc import Iterator
 from io import StringIO
 from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.test import Client
 from drf_spectacular.generators import SchemaGenerator
 
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -78,3 +80,19 @@ def test_every_post_and_put_of_the_product_takes_an_idempotency_key(document: di
             names = {parameter["name"] for parameter in operation.get("parameters", ())}
             assert "Idempotency-Key" in names, name
             assert "422" in operation["responses"], name
+
+
+@pytest.mark.django_db
+def test_nobody_gets_in_without_signing_in(document: dict[str, Any]) -> None:
+    client = Client()
+    for name, operation in operations(document):
+        if {} in operation["security"]:
+            assert name.startswith(("POST /api/auth/token", "POST /api/auth/token/refresh")), name
+            continue
+        method, path = name.split(" ")
+        for headers in ({}, {"HTTP_AUTHORIZATION": "Bearer forged"}):
+            response = client.generic(
+                method, re.sub(r"\{[^}]*\}", "1", path), "{}", "application/json", **headers
+            )
+            assert response.status_code == 401, name
+            assert response.headers["Content-Type"] == "application/problem+json", name

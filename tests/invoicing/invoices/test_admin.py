@@ -77,7 +77,14 @@ class TestMaking:
         assert Invoice.objects.get().status == "issued"
 
     @pytest.mark.parametrize(
-        "ask", [{"payer": "x"}, {"payer": "9999999"}, {"period_end": "2024-08-01"}, {"month": "2024-99"}, {"period_start": "?"}]
+        "ask",
+        [
+            {"payer": "x"},
+            {"payer": "9999999"},
+            {"period_end": "2024-08-01"},
+            {"month": "2024-99"},
+            {"period_start": "?"},
+        ],
     )
     def test_bad_input_stays_in_the_form(self, site: Client, group: Group, ask: dict[str, str]) -> None:
         answer = site.get(ADD, {**ASK, "payer": group.root.pk, **ask})
@@ -113,7 +120,10 @@ class TestReading:
         download = site.get(reverse("admin:invoicing_invoice_pdf", args=[invoice.pk]) + "?download=1")
         assert download["Content-Disposition"].startswith("attachment")
         assert download.content == pdf.content
-        assert "SHS-INV-2024-000001" in site.get(reverse("admin:invoicing_invoice_print", args=[invoice.pk])).content.decode()
+        assert (
+            "SHS-INV-2024-000001"
+            in site.get(reverse("admin:invoicing_invoice_print", args=[invoice.pk])).content.decode()
+        )
 
     def test_the_list_its_totals_and_its_export(self, site: Client, group: Group) -> None:
         issued(group)

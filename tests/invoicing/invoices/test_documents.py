@@ -15,11 +15,11 @@ from core.access import system_actor
 from core.errors import Conflict
 from entities.models import Entity
 from entities.services.entity import entity_update
-from invoicing.documents import checks, render
+from invoicing.documents import checks, render, store
 from invoicing.documents.formats import words_for
 from invoicing.documents.jobs import render_document
 from invoicing.documents.render import PDFUnavailable, invoice_html, render_invoice
-from invoicing.documents.store import document_name, invoice_pdf
+from invoicing.documents.store import PDFPending, document_name, invoice_pdf
 from invoicing.models import Invoice, InvoiceDocument
 from invoicing.services.consolidation import consolidated_invoice_draft
 from invoicing.services.invoice import invoice_issue, invoice_void
@@ -195,6 +195,16 @@ class TestKept:
         with pytest.raises(Conflict) as caught:
             invoice_pdf(invoice)
         assert caught.value.code == "document_missing"
+
+    def test_of_a_long_invoice_nobody_waits_for_the_pdf(
+        self, invoice: Invoice, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(store, "LINES_AT_ONCE", 10)
+        with pytest.raises(PDFPending) as caught:
+            invoice_pdf(invoice)
+        assert caught.value.code == "pdf_in_preparation"
+        render_document(invoice.pk)
+        assert invoice_pdf(invoice) == render_invoice(invoice)
 
     def test_the_job_makes_it_ready_once(self, invoice: Invoice) -> None:
         render_document(invoice.pk)

@@ -1,6 +1,9 @@
 """Numbers without gap or duplicate (INV-02), also under threads with connections of their own."""
 
 import random
+import threading
+import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
@@ -14,7 +17,7 @@ from core.errors import Conflict
 from entities.models import Department
 from entities.services.department import department_create
 from entities.services.entity import entity_create
-from invoicing.models import BilledItem, Invoice, InvoiceLine, NumberSeries
+from invoicing.models import BilledItem, Invoice, InvoiceLine, NumberSeries, UsageRecord
 from invoicing.selectors.invoice import numbering_proof
 from invoicing.services.consolidation import consolidated_invoice_draft
 from invoicing.services.invoice import invoice_issue
@@ -151,6 +154,52 @@ class TestBilledOnce:
             [row("1", None, departments[n % 3], group.root, service_name=f"S{n % 5}") for n in range(600)],
         )
         self.check(self.run(group, payers), 600)
+
+
+    def test_a_charge_that_is_being_remapped_is_billed_where_it_ends_up(self) -> None:
+        group = build_group()
+        records = usage(group.usage_import, [row("1", None, group.sales, group.root) for _ in range(3)])
+        moved, run_started = threading.Event(), threading.Event()
+
+        def remap() -> None:
+            with transaction.atomic():
+                UsageRecord.objects.filter(pk=records[1].pk).update(department=group.research)
+                moved.set()
+                run_started.wait(10)
+                # The run has computed by now, or waits for this row's lock.
+                time.sleep(0.5)
+
+        def consolidate() -> Invoice:
+            moved.wait(10)
+            run_started.set()
+            return consolidated_invoice_draft(
+                actor=group.manager, payer=group.root, period_start=SEPTEMBER[0], period_end=SEPTEMBER[1]
+            ).invoice
+
+        first, second = in_threads(2, lambda n: (remap, consolidate)[n]())
+        assert first is None
+        assert isinstance(second, Invoice)
+        billed = {line.department_id: line.item_count for line in second.lines.all()}
+        stored = Counter(UsageRecord.objects.values_list("department_id", flat=True))
+        assert billed == stored == {group.sales.pk: 2, group.research.pk: 1}
+
+    def test_charges_that_arrive_during_the_run_are_billed_whole_or_later(self) -> None:
+        group = build_group()
+        usage(group.usage_import, [row("1", None, group.sales, group.root) for _ in range(50)])
+
+        def work(number: int) -> object:
+            if number % 2:
+                return usage(group.usage_import, [row("1", None, group.sales, group.root) for _ in range(20)])
+            return consolidated_invoice_draft(
+                actor=group.manager, payer=group.root, period_start=SEPTEMBER[0], period_end=SEPTEMBER[1]
+            )
+
+        results = in_threads(THREADS, work)
+        assert {getattr(r, "code", None) for r in results if isinstance(r, Exception)} <= {"charges_in_motion"}
+        invoice = Invoice.objects.get()
+        assert invoice.total == BilledItem.objects.count() == invoice.lines.get().item_count
+        work(0)
+        assert Invoice.objects.get().total == 130
 
 
 class TestProof:

@@ -7,10 +7,22 @@ from pathlib import Path
 
 FILES = Path(__file__).resolve().parent / "files"
 
-HEADER = (
-    "BilledCost,BillingAccountId,BillingCurrency,BillingPeriodEnd,BillingPeriodStart,ChargeCategory,"
-    "ChargeDescription,ChargePeriodEnd,ChargePeriodStart,ProviderName,ResourceName,ServiceName,SubAccountId,Tags"
-).split(",")
+HEADER = [
+    "BilledCost",
+    "BillingAccountId",
+    "BillingCurrency",
+    "BillingPeriodEnd",
+    "BillingPeriodStart",
+    "ChargeCategory",
+    "ChargeDescription",
+    "ChargePeriodEnd",
+    "ChargePeriodStart",
+    "ProviderName",
+    "ResourceName",
+    "ServiceName",
+    "SubAccountId",
+    "Tags",
+]
 
 GOOD = {
     "BilledCost": "1.5",

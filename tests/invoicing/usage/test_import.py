@@ -67,7 +67,17 @@ def test_use_01_every_field_is_kept(take_in, group):
 
 
 def test_use_01_text_that_looks_like_copy_s_own_marks_is_kept(take_in):
-    names = ["\\N", "\\.", "a\tb", "back\\slash", 'quote " here', "line\nbreak", "\\\\x41", "=HYPERLINK(1)", "é🦉"]
+    names = [
+        "\\N",
+        "\\.",
+        "a\tb",
+        "back\\slash",
+        'quote " here',
+        "line\nbreak",
+        "\\\\x41",
+        "=HYPERLINK(1)",
+        "é🦉",
+    ]
     take_in(focus_csv([row(ResourceName=name) for name in names]))
     assert list(UsageRecord.objects.order_by("line_number").values_list("resource_name", flat=True)) == names
 
@@ -131,7 +141,13 @@ def test_use_02_a_file_whose_rows_are_all_in_completes_with_nothing_added(take_i
 
 
 def test_use_02_malformed_rows_are_kept_and_the_others_go_in(take_in):
-    rows = [row(), row(BilledCost="NaN"), row(BilledCost="1e400"), row(BilledCost="2"), row(BillingCurrency="ISK")]
+    rows = [
+        row(),
+        row(BilledCost="NaN"),
+        row(BilledCost="1e400"),
+        row(BilledCost="2"),
+        row(BillingCurrency="ISK"),
+    ]
     done = take_in(focus_csv(rows)).usage_import
     assert done.status == ImportStatus.COMPLETED
     assert (done.rows_read, done.rows_imported, done.rows_rejected) == (5, 2, 3)
@@ -157,7 +173,9 @@ def test_use_02_a_currency_reached_through_the_euro_has_a_rate(take_in, group):
     from core.models import ExchangeRate
 
     ExchangeRate.objects.create(date=clock.today(), base="EUR", quote="JPY", rate=160, source="ECB")
-    done = take_in(focus_csv([row(BillingCurrency="EUR"), row(), row(BillingCurrency="ISK")]), entity=group.japan)
+    done = take_in(
+        focus_csv([row(BillingCurrency="EUR"), row(), row(BillingCurrency="ISK")]), entity=group.japan
+    )
     assert (done.usage_import.rows_imported, done.usage_import.rows_rejected) == (2, 1)
 
 
@@ -214,7 +232,8 @@ def test_use_02_a_failed_import_is_started_again_from_the_kept_file(take_in, gro
     failed = take_in(focus_csv(numbered(3))).usage_import
     assert failed.status == ImportStatus.FAILED
     monkeypatch.undo()
-    usage_import_retry(actor=group.finance, usage_import=failed)
+    waiting = usage_import_retry(actor=group.finance, usage_import=failed)
+    assert (waiting.status, waiting.error_code) == (ImportStatus.WAITING, "")
     done = usage_import_run(actor=group.finance, usage_import=failed).usage_import
     assert (done.status, done.rows_imported, done.error_code) == (ImportStatus.COMPLETED, 3, "")
     with pytest.raises(Conflict) as refused:
@@ -236,7 +255,9 @@ def test_use_02_a_kept_file_that_is_gone_is_said(group):
     assert (failed.status, failed.error_code) == (ImportStatus.FAILED, "file_missing")
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "C:\\temp\\usage.csv", "a\0b.csv", "", "x" * 400 + ".csv"])
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "C:\\temp\\usage.csv", "a\0b.csv", "", "x" * 400 + ".csv"]
+)
 def test_use_02_file_names_are_only_names(take_in, name):
     done = take_in(focus_csv(numbered(1)), file_name=name).usage_import
     assert "/" not in done.file_name and "\\" not in done.file_name and "\0" not in done.file_name
@@ -249,7 +270,11 @@ def test_use_02_file_names_are_only_names(take_in, name):
 def rule(group, value, department, **fields):
     fields = {"tag_key": "business_unit", **fields}
     return usage_mapping_rule_create(
-        actor=group.finance, entity=fields.pop("entity", group.root), value=value, department=department, **fields
+        actor=group.finance,
+        entity=fields.pop("entity", group.root),
+        value=value,
+        department=department,
+        **fields,
     )
 
 
@@ -336,7 +361,9 @@ def test_use_03_very_small_and_very_large_amounts_sum_exactly(take_in):
 
 
 def test_use_03_each_currency_has_its_own_sum(take_in):
-    done = take_in(focus_csv([row(), row(BillingCurrency="EUR", BilledCost="2"), row(BilledCost="1")])).usage_import
+    done = take_in(
+        focus_csv([row(), row(BillingCurrency="EUR", BilledCost="2"), row(BilledCost="1")])
+    ).usage_import
     assert done.billed_cost == {"EUR": "2.00", "USD": "2.50"}
     assert [(totals.currency, totals.rows) for totals in import_totals(done)] == [("EUR", 1), ("USD", 2)]
 
@@ -469,7 +496,11 @@ def test_undo_needs_a_reason_a_right_and_something_to_undo(take_in, group):
     usage_import_undo(actor=system_actor(), usage_import=done, reason="x")
     for work in (usage_import_undo, usage_import_run, usage_import_retry):
         with pytest.raises(Conflict):
-            work(actor=group.finance, usage_import=done, **({"reason": "x"} if work is usage_import_undo else {}))
+            work(
+                actor=group.finance,
+                usage_import=done,
+                **({"reason": "x"} if work is usage_import_undo else {}),
+            )
 
 
 # --- what the database itself refuses -------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Rules, proposals from a file's own tags, and mapping rows anew (USE-03)."""
 
 import io
+import json
 from decimal import Decimal
 
 import pytest
@@ -41,7 +42,8 @@ def rule(group):
 
 def choices_of(proposed):
     return [
-        MappingChoice(found.value, found.department, found.entity, found.code, found.name) for found in proposed.open
+        MappingChoice(found.value, found.department, found.entity, found.code, found.name)
+        for found in proposed.open
     ]
 
 
@@ -82,7 +84,9 @@ def test_one_rule_per_value(rule):
 
 def test_rules_are_changed_with_history_and_version(rule, group):
     made = rule()
-    changed = usage_mapping_rule_update(actor=group.finance, rule=made, expected_version=1, value="Operations")
+    changed = usage_mapping_rule_update(
+        actor=group.finance, rule=made, expected_version=1, value="Operations"
+    )
     assert (changed.value, changed.version) == ("Operations", 2)
     assert changed.history.first().history_user == group.finance
     with pytest.raises(Stale):
@@ -113,7 +117,9 @@ def propose(group, **options):
 
 def test_use_03_proposals_name_existing_departments_and_new_ones(group):
     proposed = propose(group)
-    assert [(found.value, found.rows, found.department, found.code, found.name) for found in proposed.proposals] == [
+    assert [
+        (found.value, found.rows, found.department, found.code, found.name) for found in proposed.proposals
+    ] == [
         ("Marketing", 1, group.marketing, "MKT", "Marketing"),
         ("Finance & Control", 1, None, "FINANCE-CONTROL", "Finance & Control"),
         ("Engineering", 2, group.engineering, "ENG", "Engineering"),
@@ -134,7 +140,7 @@ def test_use_03_proposals_from_an_import_equal_those_from_its_file(group, take_i
 
 def test_use_03_codes_are_readable_and_free(group):
     values = ["PeoriaData", "peoria data", "R & D (Basel)", "???", "Größe", "x" * 80, "PEORIA-DATA"]
-    rows = [row(Tags='{"business_unit": "%s"}' % value, ResourceName=value) for value in values]
+    rows = [row(Tags=json.dumps({"business_unit": value}), ResourceName=value) for value in values]
     codes = {found.value: found.code for found in propose(group, file=io.BytesIO(focus_csv(rows))).proposals}
     assert codes["PEORIA-DATA"] == "PEORIA-DATA"
     assert {codes["PeoriaData"], codes["peoria data"]} == {"PEORIA-DATA-2", "PEORIA-DATA-3"}
@@ -222,7 +228,11 @@ def test_use_03_remap_of_all_unbilled_rows_follows_changed_rules(group, take_in,
         (group.engineering.pk, group.german_sales.pk)
     ]
     record = UsageRecord.objects.get()
-    assert (record.department, record.entity, record.mapping_rule) == (group.german_sales, group.germany, made)
+    assert (record.department, record.entity, record.mapping_rule) == (
+        group.german_sales,
+        group.germany,
+        made,
+    )
     usage_mapping_rule_update(actor=group.finance, rule=made, is_active=False)
     usage_remap(actor=group.finance, entity=group.root, scope=RemapScope.UNBILLED)
     record = UsageRecord.objects.get()
@@ -246,7 +256,9 @@ def test_ent_04_remap_needs_the_right(group, take_in):
 
 def test_usage_counts_as_cost_of_its_department(group, take_in, rule):
     rule()
-    take_in(focus_csv([row(), row(BilledCost="0.00000000001"), row(ChargePeriodStart="2024-08-31T00:00:00Z")]))
+    take_in(
+        focus_csv([row(), row(BilledCost="0.00000000001"), row(ChargePeriodStart="2024-08-31T00:00:00Z")])
+    )
     start, end = UsageRecord.objects.first().charge_date.replace(day=1), None
     end = start.replace(month=start.month + 2) if start.month == 8 else start.replace(month=start.month + 1)
     rows = {

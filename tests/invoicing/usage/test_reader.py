@@ -79,7 +79,9 @@ def test_use_01_columns_by_name_in_any_order_and_spelling():
 
 def test_use_01_null_and_empty_alike_and_extra_columns_kept():
     header = [*HEADER, "ChargeClass", "EffectiveCost", "x_Team"]
-    good, _, _ = read(focus_csv([row(ChargeClass="NULL", EffectiveCost="NULL", x_Team="NULL"), row()], header))
+    good, _, _ = read(
+        focus_csv([row(ChargeClass="NULL", EffectiveCost="NULL", x_Team="NULL"), row()], header)
+    )
     assert good[0]["row_hash"] == good[1]["row_hash"]
     assert good[0]["charge_class"] == good[0]["effective_cost"] == ""
     assert good[0]["extra"] == "{}"
@@ -159,7 +161,9 @@ BAD_VALUES = [
 ]
 
 
-@pytest.mark.parametrize(("column", "value", "code"), BAD_VALUES, ids=[f"{c}-{k}-{n}" for n, (c, _, k) in enumerate(BAD_VALUES)])
+@pytest.mark.parametrize(
+    ("column", "value", "code"), BAD_VALUES, ids=[f"{c}-{k}-{n}" for n, (c, _, k) in enumerate(BAD_VALUES)]
+)
 def test_use_02_a_malformed_row_is_refused_with_line_and_reason_and_the_others_are_read(column, value, code):
     good, rejected, _ = read(focus_csv([row(), row(**{column: value}), row(BilledCost="2")]))
     assert [found["line_number"] for found in good] == ["2", "4"]
@@ -178,7 +182,9 @@ def test_use_02_every_problem_of_a_row_is_named():
 
 
 def test_use_02_bytes_that_are_not_utf_8_refuse_the_row():
-    content = focus_csv([row(), row(ServiceName="Caf\u00e9"), row(BilledCost="2")]).replace("é".encode(), b"\xe9")
+    content = focus_csv([row(), row(ServiceName="Caf\u00e9"), row(BilledCost="2")]).replace(
+        "é".encode(), b"\xe9"
+    )
     good, rejected, _ = read(content)
     assert len(good) == 2
     assert codes(rejected) == [(3, ["not_utf8"])]
@@ -283,11 +289,22 @@ def test_use_02_identity_is_content_not_spelling_or_order():
     header = [*HEADER, "Zone"]
     spellings = [
         row(BilledCost="1.50", Tags='{"b": "1", "a": "2"}'),
-        row(BilledCost="1.5", Tags='{"a":"2","b":"1"}', ChargePeriodStart="2024-09-10T02:00:00+02:00", Zone="NULL"),
+        row(
+            BilledCost="1.5",
+            Tags='{"a":"2","b":"1"}',
+            ChargePeriodStart="2024-09-10T02:00:00+02:00",
+            Zone="NULL",
+        ),
     ]
     good, _, _ = read(focus_csv(spellings, header))
     assert good[0]["row_hash"] == good[1]["row_hash"]
-    others = [row(Zone="a"), row(ResourceName="a"), row(ResourceName="", Zone="vm-1"), row(BilledCost="1.6"), row()]
+    others = [
+        row(Zone="a"),
+        row(ResourceName="a"),
+        row(ResourceName="", Zone="vm-1"),
+        row(BilledCost="1.6"),
+        row(),
+    ]
     good, _, _ = read(focus_csv(others, header))
     assert len({found["row_hash"] for found in good}) == len(others)
 

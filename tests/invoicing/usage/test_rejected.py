@@ -35,9 +35,15 @@ def rejected(take_in):
 def test_use_02_a_repaired_row_goes_in_and_is_mapped(rejected, group):
     found = rejected(BilledCost="NaN", BillingCurrency="usd")
     usage_mapping_rule_create(
-        actor=group.finance, entity=group.root, tag_key="business_unit", value="Engineering", department=group.engineering
+        actor=group.finance,
+        entity=group.root,
+        tag_key="business_unit",
+        value="Engineering",
+        department=group.engineering,
     )
-    assert {problem.column for problem in rejected_row_problems(found, {"BillingCurrency": "USD"})} == {"BilledCost"}
+    assert {problem.column for problem in rejected_row_problems(found, {"BillingCurrency": "USD"})} == {
+        "BilledCost"
+    }
     repaired = rejected_row_repair(
         actor=group.finance, rejected_row=found, values={"BilledCost": "0.25", "BillingCurrency": "USD"}
     )
@@ -131,14 +137,19 @@ def test_use_02_a_discarded_row_stays_listed_with_its_reason(rejected, group):
 
 def test_use_02_rows_that_waited_for_a_rate_go_in_once_it_is_there(take_in, group):
     waiting = [row(BillingCurrency="ISK", ResourceName=f"vm-{number}") for number in range(3)]
-    done = take_in(focus_csv([row(), *waiting, row(BillingCurrency="ISK", BilledCost="x"), row(Tags="x")])).usage_import
+    done = take_in(
+        focus_csv([row(), *waiting, row(BillingCurrency="ISK", BilledCost="x"), row(Tags="x")])
+    ).usage_import
     result = rejected_rows_retry(actor=group.finance, usage_import=done)
     assert (result.tried, result.repaired) == (3, 0)
     ExchangeRate.objects.create(date=date(2020, 1, 1), base="EUR", quote="ISK", rate=150, source="ECB")
     result = rejected_rows_retry(actor=group.finance, usage_import=done)
     assert (result.tried, result.repaired, result.duplicate) == (3, 3, 0)
     after = fresh(done)
-    assert after.billed_cost == {"ISK": "4.50", "USD": "1.50"} or after.billed_cost == {"ISK": "4.5", "USD": "1.50"}
+    assert after.billed_cost == {"ISK": "4.50", "USD": "1.50"} or after.billed_cost == {
+        "ISK": "4.5",
+        "USD": "1.50",
+    }
     assert after.rows_repaired == 3
     counts = rejected_counts(after)
     assert (counts.open, counts.repaired) == (2, 3)
