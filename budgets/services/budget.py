@@ -22,7 +22,7 @@ from budgets.services.commitments import commitment_release
 from budgets.services.ledger import Movement, lock_budgets, post
 from budgets.services.profile import spread_allocation
 from budgets.services.thresholds import thresholds_changed
-from budgets.services.tree import counted_by, lock_tree, recount, require_children_fit
+from budgets.services.tree import ancestors, counted_by, lock_tree, recount, require_children_fit
 from core import clock
 from core.access import get_visible, require
 from core.errors import Conflict, FieldProblem, Forbidden, Invalid, constraint_name, from_validation_error
@@ -93,7 +93,7 @@ def budget_create(
     with transaction.atomic(), record_as(actor):
         if budget.parent is not None:
             require(actor, "budgets.change_budget", budget.parent)
-            lock_tree({budget.parent.pk})
+            budget.parent = lock_tree({budget.parent.pk})[budget.parent.pk]
         _check(budget)
         _save(budget)
         budget.counted_by = counted_by(budget)
@@ -134,11 +134,9 @@ def _check(budget: Budget) -> None:
 
 def _check_parent(budget: Budget, parent: Budget) -> None:
     _check_pair(budget, parent)
-    ancestor: Budget | None = parent
-    while ancestor is not None:
-        if ancestor.pk == budget.pk:
-            raise Invalid("budget_cycle", "A budget cannot stand under itself. Choose another parent.")
-        ancestor = ancestor.parent
+    # Reading all of them finds a cycle.
+    for _ in ancestors(budget):
+        continue
 
 
 def _check_pair(budget: Budget, parent: Budget) -> None:
@@ -188,9 +186,13 @@ def budget_update(
         parent = changes.get("parent")
         if parent is not None:
             require(actor, "budgets.change_budget", parent)
-        budget = (
-            lock_tree({seen.pk, *([parent.pk] if parent else [])})[seen.pk] if restructured else _relock(seen)
-        )
+        if restructured:
+            locked = lock_tree({seen.pk, *([parent.pk] if parent else [])})
+            budget = locked[seen.pk]
+            # As it stands now: the caller's may know another place of it in the tree.
+            changes |= {"parent": locked[parent.pk]} if parent is not None else {}
+        else:
+            budget = _relock(seen)
         budget.expect_version(expected_version)
         _apply(budget, changes)
         moved = [LEVELS_BY_FIELD[name] for name in changes if name in LEVELS_BY_FIELD]

@@ -1,6 +1,6 @@
 """The tree of budgets: what each control point counts, and what children may be given (BUD-26)."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from decimal import Decimal
 
 from django.db import IntegrityError, connection, transaction
@@ -9,7 +9,7 @@ from django.db.models import Case, F, Sum, When
 from budgets.models import Budget, BudgetStatus
 from budgets.services import thresholds
 from budgets.services.ledger import lock_budgets
-from core.errors import Conflict, constraint_name
+from core.errors import Conflict, Invalid, constraint_name
 from core.money import plain_amount
 
 SUBTREE = """
@@ -62,13 +62,17 @@ def lock_tree(budget_ids: Collection[int]) -> dict[int, Budget]:
 
 def counted_by(budget: Budget) -> list[int]:
     """The budget and every control point above it."""
-    found = [budget.pk]
+    return sorted([budget.pk, *(each.pk for each in ancestors(budget) if each.is_control_point)])
+
+
+def ancestors(budget: Budget) -> Iterator[Budget]:
+    """The budgets above it, nearest first; raises Invalid ``budget_cycle`` where it stands above itself."""
     ancestor = budget.parent
     while ancestor is not None:
-        if ancestor.is_control_point:
-            found.append(ancestor.pk)
+        if ancestor.pk == budget.pk:
+            raise Invalid("budget_cycle", "A budget cannot stand under itself. Choose another parent.")
+        yield ancestor
         ancestor = ancestor.parent
-    return sorted(found)
 
 
 def recount(budget: Budget) -> None:
