@@ -11,22 +11,22 @@ from budgets.api.filters import BudgetAlertFilter, BudgetCommitmentFilter, Budge
 from budgets.api.serializers import (
     BudgetAlertSerializer,
     BudgetChangeSerializer,
+    BudgetChargedSerializer,
     BudgetCreateSerializer,
     BudgetDetailSerializer,
     BudgetEntrySerializer,
     BudgetMonthSerializer,
+    BudgetPeriodChangeSerializer,
+    BudgetReasonSerializer,
+    BudgetRefundSerializer,
+    BudgetRemarkSerializer,
+    BudgetReopeningSerializer,
     BudgetRolloverSerializer,
     BudgetSerializer,
-    ChargedSerializer,
+    CommitmentCreateSerializer,
     CommitmentSerializer,
-    CommitSerializer,
     DocumentChargedSerializer,
     DocumentChargeSerializer,
-    OptionalReasonSerializer,
-    PeriodChangeSerializer,
-    ReasonSerializer,
-    RefundSerializer,
-    ReopenApprovalSerializer,
     RolloverPreviewSerializer,
     RolloverTargetSerializer,
 )
@@ -107,13 +107,13 @@ class BudgetViewSet(BillingModelViewSet):
     input_serializers = {
         "create": BudgetCreateSerializer,
         "partial_update": BudgetChangeSerializer,
-        "soft_close": OptionalReasonSerializer,
-        "close": OptionalReasonSerializer,
-        "reopen": ReasonSerializer,
-        "reopen_approve": ReopenApprovalSerializer,
-        "commit": CommitSerializer,
+        "soft_close": BudgetRemarkSerializer,
+        "close": BudgetRemarkSerializer,
+        "reopen": BudgetReasonSerializer,
+        "reopen_approve": BudgetReopeningSerializer,
+        "commit": CommitmentCreateSerializer,
         "charges": DocumentChargeSerializer,
-        "refund": RefundSerializer,
+        "refund": BudgetRefundSerializer,
         "rollover": RolloverTargetSerializer,
         "rollover_preview": RolloverTargetSerializer,
     }
@@ -183,7 +183,7 @@ class BudgetViewSet(BillingModelViewSet):
 
     @operation(
         summary="Begin to close: only finance posts from now on.",
-        request=OptionalReasonSerializer,
+        request=BudgetRemarkSerializer,
         responses=BudgetDetailSerializer,
         errors=STATE_ERRORS,
         example={"reason": "Year end"},
@@ -197,7 +197,7 @@ class BudgetViewSet(BillingModelViewSet):
     @operation(
         summary="Close for good: nothing is posted any more.",
         description="Every open commitment needs a decision first; carried ones need the rollover.",
-        request=OptionalReasonSerializer,
+        request=BudgetRemarkSerializer,
         responses=BudgetDetailSerializer,
         errors={
             409: ["budget_status", "commitments_undecided", "commitments_not_carried", "children_open"],
@@ -212,8 +212,8 @@ class BudgetViewSet(BillingModelViewSet):
 
     @operation(
         summary="Ask for a closed budget to be reopened; a second person approves.",
-        request=ReasonSerializer,
-        responses={201: PeriodChangeSerializer},
+        request=BudgetReasonSerializer,
+        responses={201: BudgetPeriodChangeSerializer},
         errors=STATE_ERRORS,
         example={"reason": "A credit note of last year arrived"},
     )
@@ -223,12 +223,12 @@ class BudgetViewSet(BillingModelViewSet):
         data = self.validated()
         change = budget_reopen_request(actor=self.actor, budget_id=budget.pk, **data)
         return Response(
-            PeriodChangeSerializer(change, context=self.get_serializer_context()).data, status=201
+            BudgetPeriodChangeSerializer(change, context=self.get_serializer_context()).data, status=201
         )
 
     @operation(
         summary="Approve the reopening that somebody else asked for.",
-        request=ReopenApprovalSerializer,
+        request=BudgetReopeningSerializer,
         responses=BudgetDetailSerializer,
         errors={
             403: ["second_person_needed"],
@@ -253,12 +253,12 @@ class BudgetViewSet(BillingModelViewSet):
 
     @operation(
         summary="List who opened, closed and reopened a budget, and why.",
-        responses=PeriodChangeSerializer(many=True),
+        responses=BudgetPeriodChangeSerializer(many=True),
     )
     @action(**BELOW, methods=["get"], url_path="period-changes", filterset_class=None)
     def period_changes(self, request: Request, pk: str) -> Response:
         rows = PeriodChange.objects.filter(budget=self.get_object()).order_by("-pk")
-        return self.answer_list(rows, PeriodChangeSerializer)
+        return self.answer_list(rows, BudgetPeriodChangeSerializer)
 
     # --- What it holds ---
 
@@ -296,7 +296,7 @@ class BudgetViewSet(BillingModelViewSet):
 
     @operation(
         summary="Promise money of a budget: an order that invoices will consume.",
-        request=CommitSerializer,
+        request=CommitmentCreateSerializer,
         responses={201: CommitmentSerializer},
         errors={
             400: ["amount_not_positive", "amount_too_precise", "expires_in_the_past"],
@@ -349,8 +349,8 @@ class BudgetViewSet(BillingModelViewSet):
 
     @operation(
         summary="Take a credit note: it lowers what is spent.",
-        request=RefundSerializer,
-        responses={200: ChargedSerializer, 201: ChargedSerializer},
+        request=BudgetRefundSerializer,
+        responses={200: BudgetChargedSerializer, 201: BudgetChargedSerializer},
         errors={
             400: ["amount_not_positive", "entry_of_another_budget", "nothing_to_reinstate"],
             409: ["refund_exceeds_charge", "commitment_not_reinstatable", "budget_not_open", "budget_closed"],
@@ -363,7 +363,7 @@ class BudgetViewSet(BillingModelViewSet):
         posting = budget_refund(actor=self.actor, budget_id=budget.pk, **self.validated())
         entry = posting.entries[0]
         entry.budget = posting.budgets[entry.budget_id]
-        body = ChargedSerializer(
+        body = BudgetChargedSerializer(
             {"entry": entry, "budget": entry.budget}, context=self.get_serializer_context()
         ).data
         return Response(body, status=200 if posting.replayed else 201)

@@ -15,23 +15,23 @@ from budgets.api.filters import (
     LedgerFilter,
 )
 from budgets.api.serializers import (
+    BudgetApprovalSerializer,
+    BudgetChargedSerializer,
     BudgetEntrySerializer,
     BudgetOverrideSerializer,
+    BudgetReasonSerializer,
+    BudgetRejectionSerializer,
     BudgetRevisionSerializer,
     BudgetRolloverSerializer,
     BudgetTransferSerializer,
-    ChargedSerializer,
-    CloseDecisionSerializer,
-    CommentSerializer,
     CommitmentChangeSerializer,
+    CommitmentConsumedSerializer,
+    CommitmentConsumeSerializer,
+    CommitmentDecisionSerializer,
+    CommitmentReleaseSerializer,
     CommitmentReopenSerializer,
     CommitmentSerializer,
-    ConsumedSerializer,
-    ConsumeSerializer,
     OverrideProposalSerializer,
-    ReasonSerializer,
-    RejectSerializer,
-    ReleaseSerializer,
     RevisionProposalSerializer,
     TransferProposalSerializer,
 )
@@ -85,11 +85,11 @@ class CommitmentViewSet(BillingViewSet):
     queryset = Commitment.objects.select_related("budget")
     serializer_class = CommitmentSerializer
     input_serializers = {
-        "consume": ConsumeSerializer,
-        "release": ReleaseSerializer,
+        "consume": CommitmentConsumeSerializer,
+        "release": CommitmentReleaseSerializer,
         "change": CommitmentChangeSerializer,
         "reopen": CommitmentReopenSerializer,
-        "decide": CloseDecisionSerializer,
+        "decide": CommitmentDecisionSerializer,
     }
     action_permissions = {
         "consume": "budgets.charge_budget",
@@ -109,8 +109,8 @@ class CommitmentViewSet(BillingViewSet):
             "available, and within the budget's tolerance. An invoice dated in another period is borne by that "
             "period's budget."
         ),
-        request=ConsumeSerializer,
-        responses={201: ConsumedSerializer},
+        request=CommitmentConsumeSerializer,
+        responses={201: CommitmentConsumedSerializer},
         errors={
             400: ["amount_not_positive", "amount_too_precise"],
             409: ["commitment_pending", *CLOSED, "commitment_exceeded", "insufficient_budget", "period_mismatch",
@@ -128,8 +128,8 @@ class CommitmentViewSet(BillingViewSet):
 
     @operation(
         summary="Give back a part of what remains, or all of it.",
-        request=ReleaseSerializer,
-        responses={201: ConsumedSerializer},
+        request=CommitmentReleaseSerializer,
+        responses={201: CommitmentConsumedSerializer},
         errors={400: ["amount_not_positive"], 409: ["release_exceeds_remainder", *CLOSED]},
         example={"reason": "Order cancelled"},
     )
@@ -177,7 +177,7 @@ class CommitmentViewSet(BillingViewSet):
 
     @operation(
         summary="Decide what becomes of an open commitment when its budget closes.",
-        request=CloseDecisionSerializer,
+        request=CommitmentDecisionSerializer,
         responses=CommitmentSerializer,
         errors={409: ["commitment_closed", "carry_not_allowed"]},
         example={"decision": "carry"},
@@ -195,7 +195,9 @@ class CommitmentViewSet(BillingViewSet):
         now = self.get_queryset().get(pk=commitment.pk)
         bearing = posting.entries[0].budget if posting.entries else now.budget
         answer = {"entries": posting.entries, "commitment": now, "budget": bearing}
-        return Response(ConsumedSerializer(answer, context=self.get_serializer_context()).data, status=201)
+        return Response(
+            CommitmentConsumedSerializer(answer, context=self.get_serializer_context()).data, status=201
+        )
 
 
 # --- The ledger ------------------------------------------------------------------------------------------
@@ -213,13 +215,13 @@ class BudgetEntryViewSet(BillingViewSet):
     pagination_class = AppendOnlyPagination
     filterset_class = LedgerFilter
     search_fields = ("description", "reference")
-    input_serializers = {"correct": ReasonSerializer}
+    input_serializers = {"correct": BudgetReasonSerializer}
     action_permissions = {"correct": "budgets.charge_budget"}
 
     @operation(
         summary="Take back a charge or refund that was a mistake, by an opposite entry.",
-        request=ReasonSerializer,
-        responses={201: ChargedSerializer},
+        request=BudgetReasonSerializer,
+        responses={201: BudgetChargedSerializer},
         errors={409: ["entry_not_correctable", "budget_closed", "insufficient_budget"]},
         example={"reason": "Charged to the wrong department"},
     )
@@ -229,7 +231,7 @@ class BudgetEntryViewSet(BillingViewSet):
         posting = entry_correct(actor=self.actor, entry_id=wrong.pk, **self.validated())
         entry = posting.entries[0]
         entry.budget = posting.budgets[entry.budget_id]
-        shown = ChargedSerializer(
+        shown = BudgetChargedSerializer(
             {"entry": entry, "budget": entry.budget}, context=self.get_serializer_context()
         )
         return Response(shown.data, status=201)
@@ -255,8 +257,8 @@ class BudgetTransferViewSet(CreateMixin, BillingViewSet):
     serializer_class = BudgetTransferSerializer
     input_serializers = {
         "create": TransferProposalSerializer,
-        "approve": CommentSerializer,
-        "reject": RejectSerializer,
+        "approve": BudgetApprovalSerializer,
+        "reject": BudgetRejectionSerializer,
     }
     # Whose approval it needs (the owner's, finance's) is for the service to say.
     action_permissions = {"create": "budgets.transfer_budget", "approve": None, "reject": None}
@@ -271,7 +273,7 @@ class BudgetTransferViewSet(CreateMixin, BillingViewSet):
     @operation(
         summary="Approve a transfer, as the giving budget's owner or as finance.",
         description="The approval that completes it moves the money; until then `status` stays proposed.",
-        request=CommentSerializer,
+        request=BudgetApprovalSerializer,
         responses=BudgetTransferSerializer,
         errors={
             403: ["second_person_needed", "not_the_approver"],
@@ -286,7 +288,7 @@ class BudgetTransferViewSet(CreateMixin, BillingViewSet):
 
     @operation(
         summary="Refuse a transfer.",
-        request=RejectSerializer,
+        request=BudgetRejectionSerializer,
         responses=BudgetTransferSerializer,
         errors=DECIDED,
         example={"comment": "We need it ourselves"},
@@ -311,8 +313,8 @@ class BudgetRevisionViewSet(CreateMixin, BillingViewSet):
     serializer_class = BudgetRevisionSerializer
     input_serializers = {
         "create": RevisionProposalSerializer,
-        "approve": CommentSerializer,
-        "reject": RejectSerializer,
+        "approve": BudgetApprovalSerializer,
+        "reject": BudgetRejectionSerializer,
     }
     action_permissions = {
         "create": "budgets.change_budget",
@@ -329,7 +331,7 @@ class BudgetRevisionViewSet(CreateMixin, BillingViewSet):
 
     @operation(
         summary="Put a revision in force.",
-        request=CommentSerializer,
+        request=BudgetApprovalSerializer,
         responses=BudgetRevisionSerializer,
         errors={
             403: ["second_person_needed"],
@@ -345,7 +347,7 @@ class BudgetRevisionViewSet(CreateMixin, BillingViewSet):
 
     @operation(
         summary="Refuse a revision; the old allocation stays in force.",
-        request=RejectSerializer,
+        request=BudgetRejectionSerializer,
         responses=BudgetRevisionSerializer,
         errors=DECIDED,
         example={"comment": "Not this year"},
@@ -371,8 +373,8 @@ class BudgetOverrideViewSet(CreateMixin, BillingViewSet):
     serializer_class = BudgetOverrideSerializer
     input_serializers = {
         "create": OverrideProposalSerializer,
-        "approve": CommentSerializer,
-        "reject": RejectSerializer,
+        "approve": BudgetApprovalSerializer,
+        "reject": BudgetRejectionSerializer,
     }
     action_permissions = {
         "create": "budgets.charge_budget",
@@ -389,7 +391,7 @@ class BudgetOverrideViewSet(CreateMixin, BillingViewSet):
 
     @operation(
         summary="Grant an override, within the limit of your role.",
-        request=CommentSerializer,
+        request=BudgetApprovalSerializer,
         responses=BudgetOverrideSerializer,
         errors={403: ["second_person_needed", "override_above_authority"], 409: ["already_decided"]},
         example={"comment": "Urgent"},
@@ -401,7 +403,7 @@ class BudgetOverrideViewSet(CreateMixin, BillingViewSet):
 
     @operation(
         summary="Refuse an override.",
-        request=RejectSerializer,
+        request=BudgetRejectionSerializer,
         responses=BudgetOverrideSerializer,
         errors=DECIDED,
         example={"comment": "It can wait"},
@@ -424,7 +426,7 @@ class BudgetRolloverViewSet(BillingViewSet):
 
     queryset = BudgetRollover.objects.select_related("from_budget")
     serializer_class = BudgetRolloverSerializer
-    input_serializers = {"undo": ReasonSerializer}
+    input_serializers = {"undo": BudgetReasonSerializer}
     action_permissions = {"undo": "budgets.close_budget"}
     filterset_class = BudgetRolloverFilter
     ordering_fields = ("created_at", "status", "id")
@@ -432,7 +434,7 @@ class BudgetRolloverViewSet(BillingViewSet):
 
     @operation(
         summary="Take a rollover back, while the target has not been used since.",
-        request=ReasonSerializer,
+        request=BudgetReasonSerializer,
         responses=BudgetRolloverSerializer,
         errors={409: ["already_undone", "rollover_used", "budget_closed"]},
         example={"reason": "Rolled over too early"},

@@ -22,10 +22,10 @@ from rest_framework.response import Response
 
 from budgets.api.bodies import Body, availability_body, charged_budget_body, entry_body
 from budgets.api.serializers import (
-    AvailabilitySerializer,
-    ChargedSerializer,
-    ChargeSerializer,
-    CheckSerializer,
+    BudgetAvailabilitySerializer,
+    BudgetChargedSerializer,
+    BudgetChargeSerializer,
+    BudgetCheckSerializer,
 )
 from budgets.services.changes import charge_with_override
 from budgets.services.charges import ChargeLine, budget_charge, budget_check_availability
@@ -174,8 +174,8 @@ class CheckAvailabilityView(HotView):
             "charge would meet: `insufficient_budget`, `approval_required`, `budget_not_open`, `budget_closed`, "
             "`budget_soft_closed`, `outside_budget_period`."
         ),
-        request=CheckSerializer,
-        responses={200: AvailabilitySerializer},
+        request=BudgetCheckSerializer,
+        responses={200: BudgetAvailabilitySerializer},
         errors={
             400: ["amount_not_positive", "amount_not_finite", "amount_too_precise", "amount_too_large",
                   "invalid_amount", "other_currency", "number_out_of_range", "not_finite"],
@@ -235,8 +235,8 @@ class ChargeView(HotView):
             "The same `source_type` and `source_id` (with line and revision) are charged once: a repetition gets "
             "200 with the first entry. `override_id` spends a granted override."
         ),
-        request=ChargeSerializer,
-        responses={200: ChargedSerializer, 201: ChargedSerializer},
+        request=BudgetChargeSerializer,
+        responses={200: BudgetChargedSerializer, 201: BudgetChargedSerializer},
         errors=CHARGE_ERRORS,
         example={"amount": "1250.00", "description": "Analytics licences, March", "reference": "PO-2041"},
     )

@@ -39,25 +39,25 @@ LINE_LIMIT = 500
 LARGEST_ID = 2**63 - 1
 
 
-class ReasonSerializer(BillingSerializer):
+class BudgetReasonSerializer(BillingSerializer):
     """Why; it stays with the budget."""
 
     reason = serializers.CharField(max_length=500)
 
 
-class OptionalReasonSerializer(BillingSerializer):
+class BudgetRemarkSerializer(BillingSerializer):
     """Why, if there is something to say; it stays with the budget."""
 
     reason = serializers.CharField(max_length=500, required=False, allow_blank=True, default="")
 
 
-class CommentSerializer(BillingSerializer):
+class BudgetApprovalSerializer(BillingSerializer):
     """What whoever decides has to say."""
 
     comment = serializers.CharField(max_length=500, required=False, allow_blank=True, default="")
 
 
-class RejectSerializer(BillingSerializer):
+class BudgetRejectionSerializer(BillingSerializer):
     """Why not."""
 
     comment = serializers.CharField(max_length=500)
@@ -249,7 +249,7 @@ class BudgetMonthSerializer(BillingModelSerializer):
         read_only_fields = fields
 
 
-class PeriodChangeSerializer(BillingModelSerializer):
+class BudgetPeriodChangeSerializer(BillingModelSerializer):
     """Who opened, closed or reopened a budget, and why; of a reopening also who approved."""
 
     class Meta:
@@ -261,7 +261,7 @@ class PeriodChangeSerializer(BillingModelSerializer):
         read_only_fields = fields
 
 
-class ReopenApprovalSerializer(BillingSerializer):
+class BudgetReopeningSerializer(BillingSerializer):
     """Which request is approved; the latest that waits unless given."""
 
     change_id = serializers.IntegerField(min_value=1, max_value=LARGEST_ID, required=False)
@@ -270,7 +270,7 @@ class ReopenApprovalSerializer(BillingSerializer):
 # --- Checking and charging: read by budgets.api.bodies, described here -----------------------------------
 
 
-class CheckSerializer(BillingSerializer):
+class BudgetCheckSerializer(BillingSerializer):
     """How much, in the budget's currency."""
 
     amount = MoneyStringField()
@@ -279,7 +279,7 @@ class CheckSerializer(BillingSerializer):
     )
 
 
-class AvailabilitySerializer(BillingSerializer):
+class BudgetAvailabilitySerializer(BillingSerializer):
     """Whether a charge would pass now."""
 
     available = serializers.BooleanField(read_only=True)
@@ -290,7 +290,7 @@ class AvailabilitySerializer(BillingSerializer):
     currency = CurrencyField(read_only=True)
 
 
-class ChargeSerializer(BillingSerializer):
+class BudgetChargeSerializer(BillingSerializer):
     """What is spent."""
 
     amount = MoneyStringField(max_digits=30, decimal_places=15)
@@ -319,7 +319,7 @@ class ChargeSerializer(BillingSerializer):
     )
 
 
-class ChargeLineSerializer(BillingSerializer):
+class BudgetChargeLineSerializer(BillingSerializer):
     """One line of a document."""
 
     budget_id = serializers.IntegerField(min_value=1, max_value=LARGEST_ID)
@@ -336,7 +336,7 @@ class DocumentChargeSerializer(BillingSerializer):
     """A document of several lines, charged as a whole or not at all."""
 
     lines: serializers.ListSerializer[Any] = serializers.ListSerializer(
-        child=ChargeLineSerializer(), allow_empty=False, max_length=LINE_LIMIT
+        child=BudgetChargeLineSerializer(), allow_empty=False, max_length=LINE_LIMIT
     )
     source_type = serializers.CharField(max_length=50, required=False, allow_blank=True, default="")
     source_id = serializers.CharField(max_length=64, required=False, allow_blank=True, default="")
@@ -388,7 +388,7 @@ class BudgetEntrySerializer(BillingModelSerializer):
         return entry_body(instance, instance.budget.currency)
 
 
-class ChargedSerializer(BillingSerializer):
+class BudgetChargedSerializer(BillingSerializer):
     """The entry that was booked, and the budget as it stands after it."""
 
     entry = BudgetEntrySerializer(read_only=True)
@@ -402,7 +402,7 @@ class DocumentChargedSerializer(BillingSerializer):
     budgets = BudgetFiguresSerializer(many=True, read_only=True)
 
 
-class RefundSerializer(BillingSerializer):
+class BudgetRefundSerializer(BillingSerializer):
     """A credit note."""
 
     amount = MoneyStringField()
@@ -462,7 +462,7 @@ class CommitmentSerializer(BillingModelSerializer):
         read_only_fields = fields
 
 
-class CommitSerializer(BillingSerializer):
+class CommitmentCreateSerializer(BillingSerializer):
     """What is promised."""
 
     amount = MoneyStringField()
@@ -475,7 +475,7 @@ class CommitSerializer(BillingSerializer):
     expires_at = UTCDateTimeField(required=False, help_text="90 days after the budget's period unless given.")
 
 
-class ConsumeSerializer(BillingSerializer):
+class CommitmentConsumeSerializer(BillingSerializer):
     """What an invoice takes of a commitment."""
 
     amount = MoneyStringField()
@@ -488,7 +488,7 @@ class ConsumeSerializer(BillingSerializer):
     final = serializers.BooleanField(required=False, help_text="The last invoice: the rest becomes free.")
 
 
-class ReleaseSerializer(BillingSerializer):
+class CommitmentReleaseSerializer(BillingSerializer):
     """How much is given back; all that remains unless given."""
 
     amount = MoneyStringField(required=False)
@@ -509,13 +509,13 @@ class CommitmentReopenSerializer(BillingSerializer):
     expires_at = UTCDateTimeField(required=False)
 
 
-class CloseDecisionSerializer(BillingSerializer):
+class CommitmentDecisionSerializer(BillingSerializer):
     """What becomes of an open commitment when its budget closes."""
 
     decision = serializers.ChoiceField(choices=CloseDecision.choices)
 
 
-class ConsumedSerializer(BillingSerializer):
+class CommitmentConsumedSerializer(BillingSerializer):
     """The entries, the commitment and the budget that bears them, as they stand now."""
 
     entries = BudgetEntrySerializer(many=True, read_only=True)
