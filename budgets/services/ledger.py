@@ -113,18 +113,29 @@ def post(
             return earlier
         for movement in movements:
             require_postable(budgets[movement.budget_id], movement.posting_date, actor)
-        claims = _claims_by_counter(movements, budgets)
-        shortfalls = _shortfalls(claims, budgets)
-        if not shortfalls:
-            shortfalls = profile_shortfalls(budgets, _uses(movements), waived=profile_waived)
-        if shortfalls:
-            raise insufficient_budget(shortfalls)
+        claims = require_funds(movements, budgets, profile_waived=profile_waived)
         before = {pk: budgets[pk].available_amount for pk in claims}
         entries = _append(movements, actor)
         _move_counters(movements, budgets)
         overspent = _record_exceptions(claims, before, budgets, movements, entries)
         thresholds.evaluate((budgets[pk] for pk in sorted(claims)), entry=entries[-1], overspent=overspent)
         return Posting(entries, budgets)
+
+
+def require_funds(
+    movements: Sequence[Movement], locked: dict[int, Budget], *, profile_waived: Collection[int] = ()
+) -> dict[int, Decimal]:
+    """Refuse what the locked budgets do not have, naming every one that is short (BUD-06, BUD-07).
+
+    Returns how much each counter loses of what it has available.
+    """
+    claims = _claims_by_counter(movements, locked)
+    shortfalls = _shortfalls(claims, locked) or profile_shortfalls(
+        locked, _uses(movements), waived=profile_waived
+    )
+    if shortfalls:
+        raise insufficient_budget(shortfalls)
+    return claims
 
 
 def lock_budgets(budget_ids: Collection[int]) -> dict[int, Budget]:
