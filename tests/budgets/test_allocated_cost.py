@@ -2,9 +2,9 @@
 
 import datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
-from pytest_django.fixtures import SettingsWrapper
 
 from budgets.models import Budget, BudgetEntry
 from budgets.services.budget import budget_close
@@ -71,7 +71,7 @@ def test_alc_06_in_another_currency(here: Place) -> None:
 
 
 def test_bud_19_an_allocation_without_a_budget_passes_or_is_refused_as_set(
-    here: Place, other: Department, settings: SettingsWrapper
+    here: Place, other: Department, settings: Any
 ) -> None:
     here.budget("100.00")
     split = [Split(here.department, ratio=Decimal(1)), Split(other, ratio=Decimal(1))]

@@ -27,6 +27,7 @@ from core.errors import BillingError
 from tests.budgets.builders import Place, assert_proven, place
 
 D = Decimal
+NOTHING = D(0)
 START = datetime.datetime(2026, 6, 15, 12, tzinfo=datetime.UTC)
 BUDGETS = 3
 PARENT = 2
@@ -41,8 +42,8 @@ class Promise:
     budget: int
     amount: Decimal
     expires: datetime.datetime
-    used: Decimal = D(0)
-    freed: Decimal = D(0)
+    used: Decimal = NOTHING
+    freed: Decimal = NOTHING
 
     @property
     def rest(self) -> Decimal:
@@ -98,14 +99,14 @@ class LedgerMachine(RuleBasedStateMachine):
     def expect(self, passes: bool, act: Any) -> Any:
         """Run the act; it must pass, or be refused and change nothing."""
         entries = BudgetEntry.objects.count()
+        result, refusal = None, None
         try:
             with transaction.atomic():
                 result = act()
         except BillingError as error:
-            assert not passes, repr(error)
-            assert BudgetEntry.objects.count() == entries
-            return None
-        assert passes, "a refusal was expected"
+            refusal = error
+        assert (refusal is None) == passes, repr(refusal)
+        assert refusal is None or BudgetEntry.objects.count() == entries
         return result
 
     def pick(self, number: int) -> tuple[int, Promise] | None:
