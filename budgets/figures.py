@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass, replace
 from decimal import ROUND_HALF_UP, Decimal
+from typing import Any
+
+from django.db.models import Case, DecimalField, ExpressionWrapper, F, Q, Value, When
+from django.db.models.functions import Coalesce, NullIf
 
 from budgets.models import Budget, BudgetStatus
 from core.money import EXACT
@@ -9,6 +13,8 @@ from core.money import EXACT
 ZERO = Decimal(0)
 HUNDRED = Decimal(100)
 CENT = Decimal("0.01")
+_PERCENT: DecimalField = DecimalField(max_digits=20, decimal_places=2)
+_IS_USED = Q(spent_amount__gt=0) | Q(shown_committed__gt=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +72,29 @@ def figures_of(budget: Budget) -> Figures:
         override=budget.override_amount,
         spent=budget.spent_amount,
         committed=budget.committed_amount - getattr(budget, "expired_amount", ZERO),
+    )
+
+
+def with_figures(rows: Any) -> Any:
+    """Add `shown_allocated`, `shown_committed`, `shown_available` and `shown_percent`, to sort and filter by."""
+    used = F("spent_amount") + F("shown_committed")
+    percent = ExpressionWrapper(
+        used * Value(HUNDRED) / NullIf(F("shown_allocated"), Value(ZERO)), output_field=_PERCENT
+    )
+    return (
+        rows.with_expired()
+        .annotate(
+            shown_allocated=Case(
+                When(status=BudgetStatus.DRAFT, then=F("planned_amount")), default=F("allocated_amount")
+            ),
+            shown_committed=F("committed_amount") - F("expired_amount"),
+        )
+        .annotate(
+            shown_available=F("shown_allocated") + F("override_amount") - used,
+            shown_percent=Coalesce(
+                percent,
+                Case(When(_IS_USED, then=Value(HUNDRED)), default=Value(ZERO), output_field=_PERCENT),
+                output_field=_PERCENT,
+            ),
+        )
     )
