@@ -92,9 +92,15 @@ def test_bud_03_control_off_refuses_nothing_and_flags_nothing(here: Place) -> No
     assert not BudgetException.objects.exists()
 
 
+NO_ALERTS = {f"{level}_threshold_percent": None for level in ("alert", "warning", "critical")}
+
+
+@pytest.mark.parametrize("alerts", [{}, NO_ALERTS], ids=["with alerts", "without"])
 @pytest.mark.parametrize("many", [False, True], ids=["one line", "several lines"])
-def test_bud_06_equal_to_available_passes_and_a_cent_more_fails(here: Place, many: bool) -> None:
-    budget = here.budget("100.00")
+def test_bud_06_equal_to_available_passes_and_a_cent_more_fails(
+    here: Place, many: bool, alerts: dict[str, None]
+) -> None:
+    budget = here.budget("100.00", **alerts)
     here.charge(budget, "40.00")
     with refused("insufficient_budget"):
         if many:
