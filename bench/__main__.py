@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import logging
 import os
 import signal
 import sys
@@ -28,6 +29,8 @@ def prepare() -> str:
     import django
 
     django.setup()
+    # The web server logs as it does in production; here lines would stand in the way of the table.
+    logging.disable(logging.WARNING)
     return database_url
 
 

@@ -102,12 +102,12 @@ def _users(options: Options) -> int:
         "FROM generate_series(0, %(last)s) AS number ORDER BY number",
         last=options.users_per_group * options.clients - 1,
     )
-    return int(one("SELECT min(id) FROM users WHERE username LIKE 'bench-%%'"))
+    return int(one("SELECT id FROM users WHERE username = 'bench-0'"))
 
 
 def _memberships(options: Options, first_user: int, first_entity: int, first_department: int) -> None:
     """Each user works for a whole group, and looks after one department in it besides."""
-    users = "FROM users WHERE username LIKE 'bench-%%' ORDER BY id"
+    users = f"FROM users WHERE id >= {first_user} ORDER BY id"
     group = f"((id - {first_user}) %% {options.clients}) * {options.entities_per_group}"
     insert(
         Membership,

@@ -1,6 +1,7 @@
 """Import one file, in a process of its own so that its memory can be told: path, entity, user."""
 
 import json
+import logging
 import resource
 import sys
 import time
@@ -12,6 +13,7 @@ def main() -> None:
     import django
 
     django.setup()
+    logging.disable(logging.WARNING)
 
     from bench.usage import mebibytes
     from core.models import User

@@ -24,9 +24,10 @@ def insert(model: type[models.Model], values: Mapping[str, str], source: str, **
         if default is not None:
             given[f"default_{field.column}"] = default
             columns[str(field.column)] = f"%(default_{field.column})s::{field.db_type(connection)}"
+    names = [connection.ops.quote_name(name) for name in columns]
     with connection.cursor() as cursor:
         cursor.execute(
-            f"INSERT INTO {model._meta.db_table} ({', '.join(columns)}) SELECT {', '.join(columns.values())} {source}",
+            f"INSERT INTO {model._meta.db_table} ({', '.join(names)}) SELECT {', '.join(columns.values())} {source}",
             given,
         )
         return int(cursor.rowcount)
