@@ -262,9 +262,11 @@ class _Reader:
             raise _Refused(f"There is no entity with the code “{text}” among those you see.")
         return entity
 
-    def _read_department(self, checked: CheckedRow, kind: str, text: str) -> Department:
+    def _read_department(self, checked: CheckedRow, kind: str, text: str) -> Department | None:
         entity = checked.values.get("entity")
-        department = self.departments.get((entity.pk, text)) if entity is not None else None
+        if entity is None:
+            return None  # The entity's own cell says what is wrong.
+        department = self.departments.get((entity.pk, text))
         if department is None:
             raise _Refused(f"The entity has no department with the code “{text}”.")
         return department

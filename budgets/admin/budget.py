@@ -44,11 +44,25 @@ from core.admin.filters import QuickFilter
 from core.admin.totals import TotalsLine
 from core.errors import Conflict
 from core.models import User
-from entities.admin.base import ServiceModelAdmin, actor_of
+from entities.admin.base import ReasonedForm, ServiceModelAdmin, actor_of
 
 ZERO = Decimal(0)
 POSTABLE = frozenset({BudgetStatus.OPEN, BudgetStatus.SOFT_CLOSED})
 MOST_USED = 80
+
+
+def bare_amount(field: str, label: str) -> Any:
+    """A column of amounts in the currency that the first one names."""
+
+    @admin.display(description=label, ordering=field)
+    def column(budget: Budget) -> SafeString | str:
+        value: Decimal = getattr(budget, field)
+        if not value:
+            return "–"
+        return format_html('<span class="eb-num">{}</span>', amount_text(value, budget.currency))
+
+    column.__name__ = f"money_{field}"
+    return column
 
 
 # --- Filters of the list ---------------------------------------------------------------------------------
@@ -418,6 +432,13 @@ def _running(budget: Budget) -> bool:
 SUMS = {"Allocated": ("shown_allocated", "currency"), "Available": ("shown_available", "currency")}
 
 
+class BudgetForm(ReasonedForm):
+    """What a budget is; the rules between its fields are the service's, which says them in words."""
+
+    def validate_constraints(self) -> None:
+        """Leave it to the service."""
+
+
 @admin.register(Budget)
 class BudgetAdmin(ImportMixin, EffectActionsMixin, ServiceModelAdmin):
     """The list of budgets; each opens as the page that explains it."""
@@ -425,16 +446,17 @@ class BudgetAdmin(ImportMixin, EffectActionsMixin, ServiceModelAdmin):
     class Media:
         css = {"all": ["budgets/budgets.css"]}
 
+    form = BudgetForm
     list_display = [
         "name",
         "where",
         "period",
         badge_column("status", label="State"),
-        money_column("shown_allocated", label="Allocated"),
-        money_column("shown_committed", label="Committed"),
-        money_column("spent_amount", label="Spent"),
-        money_column("shown_available", label="Available"),
         "use",
+        money_column("shown_available", label="Available"),
+        bare_amount("shown_allocated", "Allocated"),
+        bare_amount("spent_amount", "Spent"),
+        bare_amount("shown_committed", "Committed"),
     ]
     export_fields = [
         "name", "entity", "department", "category", "period_start", "period_end", "status",
@@ -729,6 +751,10 @@ class BudgetAdmin(ImportMixin, EffectActionsMixin, ServiceModelAdmin):
         ),
     ]
 
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        is_draft = not isinstance(obj, Budget) or obj.status == BudgetStatus.DRAFT
+        return is_draft and super().has_delete_permission(request, obj)
+
     # --- The list ---
 
     def get_queryset(self, request: HttpRequest) -> Any:
@@ -745,9 +771,12 @@ class BudgetAdmin(ImportMixin, EffectActionsMixin, ServiceModelAdmin):
     @admin.display(description="Department or entity", ordering="department__name")
     def where(self, budget: Budget) -> SafeString | str:
         if budget.department is None:
-            return format_html('{} <span class="eb-quiet-text">as a whole</span>', budget.entity.name)
+            return format_html('{} <span class="eb-quiet-text">as a whole</span>', budget.entity.code)
         return format_html(
-            '{} <span class="eb-quiet-text">{}</span>', budget.department.name, budget.entity.name
+            '{} <span class="eb-quiet-text" title="{}">{}</span>',
+            budget.department.code,
+            budget.entity.name,
+            budget.entity.code,
         )
 
     @admin.display(description="Period", ordering="period_start")
@@ -792,7 +821,6 @@ class BudgetAdmin(ImportMixin, EffectActionsMixin, ServiceModelAdmin):
             **self.admin_site.each_context(request),
             "opts": self.opts,
             "title": budget.name,
-            "original": budget,
             "media": self.media,
             "why_locked": self.why_locked(budget),
             "actions_bar": self.bar_of(request, budget),
@@ -800,7 +828,7 @@ class BudgetAdmin(ImportMixin, EffectActionsMixin, ServiceModelAdmin):
             if self.has_change_permission(request, budget)
             else "",
             "delete_url": reverse("admin:budgets_budget_delete", args=[budget.pk])
-            if budget.status == BudgetStatus.DRAFT and self.has_delete_permission(request, budget)
+            if self.has_delete_permission(request, budget)
             else "",
             **page_context(budget, actor_of(request)),
         }
@@ -901,6 +929,3 @@ class BudgetAdmin(ImportMixin, EffectActionsMixin, ServiceModelAdmin):
 
 def _reason_of(change: PeriodChange | None) -> str:
     return change.reason if change is not None else ""
-
-
-__all__ = ["BudgetAdmin", "fresh_figures", "rollover_effects", "use_condition"]

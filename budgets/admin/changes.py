@@ -137,12 +137,14 @@ APPROVE: dict[str, Any] = {
     "label": "Approve",
     "icon": "check_circle",
     "possible": _undecided,
+    "depends_on_form": False,
 }
 REJECT: dict[str, Any] = {
     "name": "reject",
     "label": "Reject",
     "icon": "cancel",
     "possible": _undecided,
+    "depends_on_form": False,
     "danger": True,
     "consequence": "Nothing changes. Whoever asked reads why.",
 }

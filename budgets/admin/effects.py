@@ -176,8 +176,15 @@ class EffectAction(ObjectAction):
     """An action with its effect: `effect(obj, user, data)` says what will happen to which budgets."""
 
     effect: EffectMaker = field(default=lambda obj, user, data: ())
+    # Whether the effect depends on what is filled in; if not, it is shown at once.
+    depends_on_form: bool = True
     # Shown only where it concerns the record: an action that can never become possible is left out of the bar.
     concerns: Callable[[Any], bool] = field(default=lambda obj: True)
+
+    @property
+    def asks_first(self) -> bool:
+        """Whether something must be filled in before the effect is known."""
+        return self.form is not None and self.depends_on_form
 
 
 def _form_class(action: EffectAction) -> type[forms.Form]:
@@ -215,7 +222,7 @@ class EffectActionsMixin(BillingModelAdmin):
                 effects = action.effect(obj, request.user, form.cleaned_data)
                 if self._is_confirmed(request, effects):
                     return self._do(request, action, obj, form)
-            elif not why_not and action.form is None:
+            elif not why_not and not action.asks_first:
                 effects = action.effect(obj, request.user, {})
         except REFUSALS as error:
             add_refusal(form, error)
@@ -232,7 +239,7 @@ class EffectActionsMixin(BillingModelAdmin):
             "media": self.media + form.media,
             "effects": effects,
             "shown": _digest(effects) if effects else "",
-            "may_confirm": bool(effects) or action.form is None,
+            "may_confirm": bool(effects) or not action.asks_first,
             "back": self._url("change", obj.pk),
         }
         return TemplateResponse(request, "admin/budgets/effect.html", context, status=409 if why_not else 200)

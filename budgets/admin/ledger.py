@@ -6,7 +6,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.db.models import F, Sum
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 from unfold.widgets import UnfoldAdminDecimalFieldWidget, UnfoldAdminSelectWidget
 
@@ -20,7 +20,7 @@ from core import clock
 from core.admin.actions import BulkAction, ObjectAction
 from core.admin.badges import badge_column, badge_html
 from core.admin.base import BillingModelAdmin, EmptyState, ReadOnlyAdminMixin
-from core.admin.columns import money_column, number_column
+from core.admin.columns import amount_html, money_column, number_column, number_text
 from core.admin.filters import QuickFilter
 
 # --- Commitments -----------------------------------------------------------------------------------------
@@ -94,13 +94,11 @@ class CommitmentAdmin(ReadOnlyAdminMixin, EffectActionsMixin, BillingModelAdmin)
         "description",
         "budget",
         "state",
-        "reference",
-        "commitment_date",
-        "expires_at",
-        "close_decision",
-        money_column("amount", currency="budget__currency", label="Promised"),
-        money_column("consumed_amount", currency="budget__currency", label="Consumed"),
         money_column("remainder", currency="budget__currency", label="Remains"),
+        money_column("amount", currency="budget__currency", label="Promised"),
+        "expires_on",
+        "reference",
+        "close_decision",
     ]
     list_filter = ["status", "budget", "budget__entity", "close_decision", "commitment_date", "expires_at"]
     list_select_related = ["budget"]
@@ -119,10 +117,11 @@ class CommitmentAdmin(ReadOnlyAdminMixin, EffectActionsMixin, BillingModelAdmin)
     fields = [
         ("description", "reference"),
         ("budget", "state"),
-        ("amount", "consumed_amount", "released_amount"),
-        ("document_amount", "document_currency", "rate"),
-        ("commitment_date", "expires_at", "close_decision"),
-        ("source_type", "source_id", "created_by"),
+        ("amount", "consumed_amount"),
+        ("released_amount", "close_decision"),
+        ("document_amount", "document_currency"),
+        ("commitment_date", "expires_at"),
+        "created_by",
     ]
     readonly_fields = ["state"]
     empty_state = EmptyState(
@@ -162,6 +161,10 @@ class CommitmentAdmin(ReadOnlyAdminMixin, EffectActionsMixin, BillingModelAdmin)
         ),
     ]
     bulk_actions = [BulkAction(**_DECIDE, sums={})]
+
+    @admin.display(description="Expires", ordering="expires_at")
+    def expires_on(self, commitment: Commitment) -> str:
+        return f"{commitment.expires_at:%Y-%m-%d}" if commitment.expires_at else "–"
 
     @admin.display(description="State", ordering="status")
     def state(self, commitment: Commitment) -> SafeString:
@@ -227,16 +230,15 @@ class BudgetEntryAdmin(ReadOnlyAdminMixin, EffectActionsMixin, BillingModelAdmin
     }
     totals_currency = "budget__currency"
     fields = [
-        ("budget", "kind", "posting_date"),
+        ("budget", "kind_in_words"),
         ("description", "reference"),
-        ("allocated_delta", "committed_delta", "spent_delta", "override_delta"),
-        ("document_amount", "document_currency"),
-        ("rate", "rate_date", "fx_variance"),
-        ("reason", "tax_recoverable"),
-        ("source_type", "source_id", "source_line", "source_revision"),
-        ("commitment", "reverses", "counterpart"),
-        ("actor", "created_at", "request_id"),
+        ("moved", "posting_date"),
+        ("document", "converted"),
+        ("reason", "source"),
+        ("commitment", "reverses"),
+        ("actor", "created_at"),
     ]
+    readonly_fields = ["kind_in_words", "moved", "document", "converted", "source"]
     empty_state = EmptyState("No entries yet", "Opening a budget books its allocation as the first entry.")
     actions_bar = [
         EffectAction(
@@ -257,6 +259,39 @@ class BudgetEntryAdmin(ReadOnlyAdminMixin, EffectActionsMixin, BillingModelAdmin
     @admin.display(description="Kind", ordering="kind")
     def kind_in_words(self, entry: BudgetEntry) -> str:
         return str(entry.get_kind_display())
+
+    @admin.display(description="Moves")
+    def moved(self, entry: BudgetEntry) -> SafeString:
+        """Each counter that it moves, by how much."""
+        deltas = [
+            ("allocated", entry.allocated_delta),
+            ("override", entry.override_delta),
+            ("committed", entry.committed_delta),
+            ("spent", entry.spent_delta),
+        ]
+        return format_html_join(
+            SafeString("<br>"),
+            "{} {}",
+            ((name, amount_html(delta, entry.budget.currency)) for name, delta in deltas if delta),
+        )
+
+    @admin.display(description="Document")
+    def document(self, entry: BudgetEntry) -> SafeString:
+        return amount_html(entry.document_amount, entry.document_currency)
+
+    @admin.display(description="Converted")
+    def converted(self, entry: BudgetEntry) -> str:
+        if entry.rate_date is None:
+            return "–"
+        variance = f", rate difference {number_text(entry.fx_variance)}" if entry.fx_variance else ""
+        return f"× {number_text(entry.rate)} of {entry.rate_date}{variance}"
+
+    @admin.display(description="From")
+    def source(self, entry: BudgetEntry) -> str:
+        if not entry.source_type:
+            return "–"
+        line = f", line {entry.source_line}" if entry.source_line else ""
+        return f"{entry.source_type} {entry.source_id}{line}"
 
 
 # --- Alerts ----------------------------------------------------------------------------------------------

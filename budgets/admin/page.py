@@ -132,13 +132,15 @@ def _change_url(name: str, pk: int) -> str:
 
 def commitments_of(budget: Budget, user: User) -> list[Row]:
     """The open promises, the first to expire first; what has expired is free and not shown."""
-    rows = visible(Commitment.objects.open(), user).filter(budget=budget)
-    rows = rows.exclude(expires_at__lte=clock.now()).order_by("expires_at", "pk")
+    rows = visible(Commitment.objects.open(), user).filter(budget__counted_by__contains=[budget.pk])
+    rows = rows.exclude(expires_at__lte=clock.now()).select_related("budget").order_by("expires_at", "pk")
     return [
         Row(
             [
                 row.description,
-                row.reference or "–",
+                " · ".join(
+                    filter(None, [row.reference, row.budget.name if row.budget_id != budget.pk else ""])
+                ),
                 badge_html(row.status),
                 row.expires_at.date() if row.expires_at else "–",
                 row.get_close_decision_display() or "–",
@@ -154,7 +156,7 @@ def commitments_of(budget: Budget, user: User) -> list[Row]:
 def entries_of(budget: Budget, user: User) -> list[Row]:
     """The newest entries; of a control point, those of all that it counts."""
     rows = visible(BudgetEntry.objects.all(), user).filter(budget__counted_by__contains=[budget.pk])
-    rows = rows.select_related("budget", "actor").order_by("-pk")[:ENTRIES_SHOWN]
+    rows = rows.select_related("budget", "actor").order_by("-posting_date", "-pk")[:ENTRIES_SHOWN]
     return [
         Row(
             [
