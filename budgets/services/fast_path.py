@@ -17,7 +17,6 @@ from decimal import Decimal
 from functools import cache
 from typing import Any
 
-import psycopg
 from django.db import IntegrityError, connection, transaction
 
 from budgets.models import Budget, BudgetEntry, EntryKind
@@ -28,6 +27,7 @@ from core.errors import constraint_name
 from core.history import current_request_id
 from core.models import User
 from core.money import EXACT, decimal_places, known_currencies, minor_units
+from core.prepared import PreparedStatement
 from entities.access import roles_granting
 from entities.querysets import sees_everything
 
@@ -139,6 +139,8 @@ FROM budgets b JOIN billing_entities e ON e.id = b.entity_id
 WHERE {_PLAIN} AND {_DAY} >= b.period_start AND {_DAY} < b.period_end
 """
 
+_CHARGE, _CHECK = PreparedStatement(CHARGE), PreparedStatement(CHECK)
+
 
 @dataclass(frozen=True, slots=True)
 class Charged:
@@ -196,7 +198,7 @@ def charge(
 def check(*, actor: User, budget_id: int, amount: Decimal) -> Availability | None:
     """Answer whether the charge would pass if the budget is a plain one; None leaves it to the general way."""
     common = _common(actor, "budgets.view_budget", budget_id, amount, None)
-    row = _one_row(CHECK, common) if common is not None else None
+    row = _CHECK.row(common) if common is not None else None
     if row is None:
         return None
     currency, control, overspend_limit, available, requires_approval = row
@@ -256,16 +258,8 @@ def _charged_row(values: dict[str, Any], *, may_repeat: bool) -> tuple[Any, ...]
     guard = transaction.atomic() if may_repeat and connection.in_atomic_block else nullcontext()
     try:
         with guard:
-            return _one_row(CHARGE, values)
+            return _CHARGE.row(values)
     except IntegrityError as error:
         if constraint_name(error) != "budget_entry_source_once":
             raise
         return None
-
-
-def _one_row(statement: str, values: dict[str, Any]) -> tuple[Any, ...] | None:
-    """Run a statement whose text never changes, prepared on the server, outside Django's client-side binding."""
-    connection.ensure_connection()
-    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
-        cursor.execute(statement, values, prepare=True)
-        return cursor.fetchone()
