@@ -12,6 +12,7 @@ from core.api.urls import auth_urlpatterns
 enterprise_billing: list[URLPattern | URLResolver] = [
     path("", include("core.api.urls")),
     path("", include("entities.api.urls")),
+    path("", include("budgets.api.urls")),
     path("", include("invoicing.api.urls")),
 ]
 
