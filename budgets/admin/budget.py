@@ -208,9 +208,8 @@ class RolloverForm(ObjectForm):
 def _successors(budget: Budget, user: User) -> QuerySet[Budget]:
     return (
         Budget.objects.visible_to(user)
+        .of(entity_id=budget.entity_id, department_id=budget.department_id)
         .filter(
-            entity_id=budget.entity_id,
-            department_id=budget.department_id,
             currency=budget.currency,
             period_start__gte=budget.period_end,
             status__in=POSTABLE,
@@ -435,8 +434,9 @@ SUMS = {"Allocated": ("shown_allocated", "currency"), "Available": ("shown_avail
 class BudgetForm(ReasonedForm):
     """What a budget is; the rules between its fields are the service's, which says them in words."""
 
-    def validate_constraints(self) -> None:
-        """Leave it to the service."""
+    def _get_validation_exclusions(self) -> set[str]:
+        """The model's own checks speak of constraints; the service repeats them all."""
+        return {field.name for field in Budget._meta.concrete_fields}
 
 
 @admin.register(Budget)
