@@ -23,7 +23,7 @@ from psycopg import sql
 from billing_project import engines
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-FOLDER = CHECKOUT / ".bench"
+FOLDER = Path(os.environ.get("BENCH_DIR", CHECKOUT / ".bench"))
 MARK = "made by make bench; it drops this database"
 DURABLE = ("fsync", "synchronous_commit", "full_page_writes")
 REDIS_DATABASE = 14

@@ -146,7 +146,7 @@ def _refuse_bombs(file: IO[bytes]) -> None:
 
 def _rows(lines: Iterator[Sequence[Any]]) -> list[SheetRow]:
     names = _heading(next(lines, ()))
-    found = []
+    found: list[SheetRow] = []
     for number, line in enumerate(lines, start=HEAD_ROW + 1):
         cells = {
             name: _cell(cell)

@@ -51,7 +51,7 @@ MIDDLEWARE = [
     "core.api.middleware.ApiMiddleware",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "core.history.HistoryContextMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
+    "core.request_log.RequestLogMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "core.api.middleware.SessionMiddleware",
@@ -172,6 +172,8 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     },
 }
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
+# HistoryContextMiddleware, which comes before, has checked or made the id: log, answer and history have the same.
+DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True
 
 # --- API -------------------------------------------------------------------------------------------------
 # Everything about it stands in billing_project/settings/api.py, imported above.

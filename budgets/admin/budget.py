@@ -7,7 +7,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import F, Q, QuerySet, Sum
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet, Sum
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -21,6 +21,7 @@ from budgets.admin.importing import ImportMixin
 from budgets.admin.page import page_context, period_text, tone_of
 from budgets.figures import Figures, figures_of, with_figures
 from budgets.models import Budget, BudgetStatus, CloseDecision, Commitment, PeriodChange
+from budgets.querysets import ArrayOf
 from budgets.services.budget import (
     CHANGEABLE_WHEN_OPEN,
     budget_close,
@@ -208,9 +209,8 @@ class RolloverForm(ObjectForm):
 def _successors(budget: Budget, user: User) -> QuerySet[Budget]:
     return (
         Budget.objects.visible_to(user)
+        .of(entity_id=budget.entity_id, department_id=budget.department_id)
         .filter(
-            entity_id=budget.entity_id,
-            department_id=budget.department_id,
             currency=budget.currency,
             period_start__gte=budget.period_end,
             status__in=POSTABLE,
@@ -435,8 +435,9 @@ SUMS = {"Allocated": ("shown_allocated", "currency"), "Available": ("shown_avail
 class BudgetForm(ReasonedForm):
     """What a budget is; the rules between its fields are the service's, which says them in words."""
 
-    def validate_constraints(self) -> None:
-        """Leave it to the service."""
+    def _get_validation_exclusions(self) -> set[str]:
+        """The model's own checks speak of constraints; the service repeats them all."""
+        return {field.name for field in Budget._meta.concrete_fields}
 
 
 @admin.register(Budget)
@@ -761,9 +762,20 @@ class BudgetAdmin(ImportMixin, EffectActionsMixin, ServiceModelAdmin):
         return with_figures(super().get_queryset(request))
 
     def totals_of(self, queryset: Any) -> list[TotalsLine]:
-        rows = with_figures(Budget.objects.filter(pk__in=queryset.order_by().values("pk"))).order_by()
-        sums = {f"sum_of_{name}": aggregate for name, aggregate in self.totals.items()}
-        grouped = rows.values("currency").annotate(rows_counted=Sum(F("id") * 0 + 1), **sums)
+        """Per currency; what a control point among the rows counts already is not added a second time."""
+        keys = queryset.order_by().values("pk")
+        counting = (
+            Budget.objects.filter(pk__in=keys, is_control_point=True)
+            .exclude(pk=OuterRef("pk"))
+            .alias(itself=ArrayOf(F("pk")))
+            .filter(itself__contained_by=OuterRef("counted_by"))
+        )
+        rows = with_figures(Budget.objects.filter(pk__in=keys)).annotate(is_counted=Exists(counting))
+        sums = {
+            f"sum_of_{name}": Sum(total.get_source_expressions()[0], filter=Q(is_counted=False))
+            for name, total in self.totals.items()
+        }
+        grouped = rows.order_by().values("currency").annotate(rows_counted=Count("pk"), **sums)
         return sorted(
             (self._line(str(row["currency"]), row) for row in grouped), key=lambda line: line.currency
         )
@@ -771,9 +783,11 @@ class BudgetAdmin(ImportMixin, EffectActionsMixin, ServiceModelAdmin):
     @admin.display(description="Department or entity", ordering="department__name")
     def where(self, budget: Budget) -> SafeString | str:
         if budget.department is None:
-            return format_html('{} <span class="eb-quiet-text">as a whole</span>', budget.entity.code)
+            return format_html(
+                '<span>{} <span class="eb-quiet-text">as a whole</span></span>', budget.entity.code
+            )
         return format_html(
-            '{} <span class="eb-quiet-text" title="{}">{}</span>',
+            '<span>{} <span class="eb-quiet-text" title="{}">{}</span></span>',
             budget.department.code,
             budget.entity.name,
             budget.entity.code,

@@ -34,7 +34,7 @@ from budgets.services.changes import (
 )
 from budgets.services.rollover import rollover_undo
 from core.admin.actions import BulkAction, ObjectAction
-from core.admin.badges import badge_column
+from core.admin.badges import badge_column, badge_html
 from core.admin.base import BillingModelAdmin, EmptyState, ReadOnlyAdminMixin
 from core.admin.columns import amount_html, amount_text, money_column
 from core.admin.filters import QuickFilter
@@ -93,6 +93,10 @@ class ChangeAdmin(ReadOnlyAdminMixin, EffectActionsMixin, BillingModelAdmin):
     ordering = ["-id"]
     quick_filters = [QuickFilter("Waiting", "status__exact=proposed", icon="hourglass_top")]
     show_activity = False
+
+    @admin.display(description="State")
+    def state(self, change: Any) -> SafeString:
+        return badge_html(change.status)
 
     @admin.display(description="Decided", ordering="decided_at")
     def decision(self, change: Any) -> SafeString | str:
@@ -170,10 +174,10 @@ class BudgetTransferAdmin(ChangeAdmin):
     list_select_related = ["from_budget", "to_budget", "requested_by", "decided_by"]
     search_fields = ["from_budget__name", "to_budget__name", "reason"]
     fields = [
-        "giving", "taking", "how_much", badge_column("status", label="State"), "reason", "requested_by", "created_at",
+        "giving", "taking", "how_much", "state", "reason", "requested_by", "created_at",
         "owner_approved_by", "finance_approved_by", "decision",
     ]  # fmt: skip
-    readonly_fields = ["giving", "taking", "how_much", "decision", fields[3]]
+    readonly_fields = ["giving", "taking", "how_much", "decision", "state"]
     empty_state = EmptyState(
         "No transfers yet", "Open a budget and choose “Transfer” to move money to another of the same period."
     )
@@ -249,10 +253,10 @@ class BudgetRevisionAdmin(ChangeAdmin):
     list_select_related = ["budget", "requested_by", "decided_by"]
     search_fields = ["budget__name", "reason"]
     fields = [
-        "of", "number", "how_much", badge_column("status", label="State"), "reason", "requested_by", "created_at",
+        "of", "number", "how_much", "state", "reason", "requested_by", "created_at",
         "decision",
     ]  # fmt: skip
-    readonly_fields = ["of", "how_much", "decision", fields[3]]
+    readonly_fields = ["of", "how_much", "decision", "state"]
     empty_state = EmptyState(
         "No revisions yet", "Open a budget and choose “Revise” to ask for another allocation."
     )
@@ -336,10 +340,10 @@ class BudgetOverrideAdmin(ChangeAdmin):
         QuickFilter("Granted, not used", "status__exact=approved&used_at__isnull=True", icon="key"),
     ]
     fields = [
-        "of", "how_much", badge_column("status", label="State"), "reason", "requested_by", "created_at", "decision",
+        "of", "how_much", "state", "reason", "requested_by", "created_at", "decision",
         "used_at", "figures",
     ]  # fmt: skip
-    readonly_fields = ["of", "how_much", "decision", "figures", fields[2]]
+    readonly_fields = ["of", "how_much", "decision", "figures", "state"]
     empty_state = EmptyState(
         "No overrides yet", "Open a budget and choose “Override” to ask for leave to exceed it once."
     )
@@ -422,15 +426,19 @@ class BudgetRolloverAdmin(ReadOnlyAdminMixin, BillingModelAdmin):
     search_fields = ["from_budget__name", "to_budget__name"]
     ordering = ["-id"]
     fields = [
-        "from_budget", "to_budget", badge_column("status", label="State"), "rows", "created_by", "created_at",
+        "from_budget", "to_budget", "state", "rows", "created_by", "created_at",
         "undone_by", "undone_at",
     ]  # fmt: skip
-    readonly_fields = ["rows", fields[2]]
+    readonly_fields = ["rows", "state"]
     empty_state = EmptyState(
         "No rollovers yet", "Soft-close a budget, then choose “Roll over” to pass on what its policy says."
     )
     actions_bar = [ObjectAction(**_UNDO)]
     bulk_actions = [BulkAction(**_UNDO)]
+
+    @admin.display(description="State")
+    def state(self, rollover: BudgetRollover) -> SafeString:
+        return badge_html(rollover.status)
 
     @admin.display(description="What passed on")
     def rows(self, rollover: BudgetRollover) -> SafeString | str:

@@ -25,9 +25,10 @@ BUDGETS = "admin:budgets_budget_changelist"
 
 
 def _card(request: HttpRequest, title: str, use: str, note: str, *, tone: str, order: int) -> Card | None:
-    if not request.user.has_perm("budgets.view_budget"):
+    user = request.user
+    if not isinstance(user, User) or not user.has_perm("budgets.view_budget"):
         return None
-    rows = with_figures(Budget.objects.visible_to(request.user)).filter(use_condition(use))
+    rows = with_figures(Budget.objects.visible_to(user)).filter(use_condition(use))
     count = rows.count()
     return Card(
         title,

@@ -187,10 +187,11 @@ class EffectAction(ObjectAction):
         return self.form is not None and self.depends_on_form
 
 
-def _form_class(action: EffectAction) -> type[forms.Form]:
-    own: type[forms.Form] = action.form or ObjectForm
-    bases = (own, ReasonForm) if action.needs_reason else (own,)
-    return type("EffectForm", bases, {})
+def _form_class(action: EffectAction) -> Any:
+    own: Any = action.form or ObjectForm
+    if not action.needs_reason:
+        return own
+    return type("EffectForm", (own, ReasonForm), {"field_order": [*own.base_fields, "reason"]})
 
 
 class EffectActionsMixin(BillingModelAdmin):
@@ -214,8 +215,7 @@ class EffectActionsMixin(BillingModelAdmin):
             raise PermissionDenied
         why_not = action.possible(obj, request.user) or ""
         posted = request.method == "POST" and not why_not
-        form_class: Any = _form_class(action)
-        form = form_class(request.POST if posted else None, obj=obj, user=request.user)
+        form = _form_class(action)(request.POST if posted else None, obj=obj, user=request.user)
         effects: Sequence[Effect] = ()
         try:
             if posted and form.is_valid():

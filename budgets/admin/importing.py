@@ -132,7 +132,8 @@ class ImportMixin(BillingModelAdmin):
         except REFUSALS as error:
             messages.error(request, " ".join(sentences(error)))
             return redirect("admin:budgets_budget_import")
-        messages.success(request, f"{len(made)} drafts are made. Look them over, select them, and open them.")
+        what = "1 draft is" if len(made) == 1 else f"{len(made)} drafts are"
+        messages.success(request, f"{what} made. Look them over, select them, and open them.")
         keys = ",".join(str(budget.pk) for budget in made)
         return redirect(f"{reverse('admin:budgets_budget_changelist')}?id__in={keys}")
 

@@ -2,6 +2,7 @@
 
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 from budgets.models import (
     Budget,
@@ -58,7 +59,7 @@ def years(run: SampleRun) -> range:
     return range(run.start.year, run.today.year + 2)
 
 
-def _year(year: int) -> dict[str, date]:
+def _year(year: int) -> dict[str, Any]:
     return {"period_start": date(year, 1, 1), "period_end": date(year + 1, 1, 1)}
 
 

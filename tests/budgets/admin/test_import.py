@@ -144,6 +144,8 @@ def test_scope_of_the_codes(here: Place) -> None:
         (sheet(titles=[*TITLES, "Name"]), "columns_twice"),
         (sheet(), "no_rows"),
     ],
+    # The bytes of a sheet would make names that differ between the processes of a parallel run.
+    ids=["text", "columns_missing", "columns_unknown", "columns_twice", "no_rows"],
 )
 def test_what_is_no_such_sheet_is_refused(content: bytes, code: str) -> None:
     with pytest.raises(Invalid) as refusal:
