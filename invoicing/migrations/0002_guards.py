@@ -118,6 +118,11 @@ CREATE TRIGGER billed_item_delete AFTER DELETE ON billed_items
     REFERENCING OLD TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION guard_billed_items();
 """
 
+IMPORT_OF_ROOT = """
+ALTER TABLE usage_records ADD CONSTRAINT usage_records_import_same_root
+    FOREIGN KEY (usage_import_id, root_id) REFERENCES usage_imports (id, root_id) DEFERRABLE INITIALLY DEFERRED;
+"""
+
 DEPARTMENT_OF_ENTITY = """
 ALTER TABLE usage_records ADD CONSTRAINT usage_records_department_same_entity
     FOREIGN KEY (department_id, entity_id) REFERENCES departments (id, entity_id) DEFERRABLE INITIALLY IMMEDIATE;
@@ -150,5 +155,9 @@ class Migration(migrations.Migration):
         migrations.RunSQL(
             DEPARTMENT_OF_ENTITY,
             "ALTER TABLE usage_records DROP CONSTRAINT usage_records_department_same_entity;",
+        ),
+        migrations.RunSQL(
+            IMPORT_OF_ROOT,
+            "ALTER TABLE usage_records DROP CONSTRAINT usage_records_import_same_root;",
         ),
     ]

@@ -63,7 +63,11 @@ def usage_mapping_rule_create(
 
 @transaction.atomic
 def usage_mapping_rule_update(
-    *, actor: Actor, rule: UsageMappingRule, expected_version: int | None = None, **changes: Unpack[RuleChanges]
+    *,
+    actor: Actor,
+    rule: UsageMappingRule,
+    expected_version: int | None = None,
+    **changes: Unpack[RuleChanges],
 ) -> UsageMappingRule:
     """Change a rule. Rows that are in stay where they are until `usage_remap`."""
     require(actor, "invoicing.change_usagemappingrule", rule.entity)
@@ -96,7 +100,9 @@ def usage_mapping_rules_reorder(*, actor: Actor, entity: Entity, rules: Sequence
     require(actor, "invoicing.change_usagemappingrule", entity)
     locked = {
         rule.pk: rule
-        for rule in UsageMappingRule.objects.select_for_update(of=("self",)).filter(entity=entity).order_by("pk")
+        for rule in UsageMappingRule.objects.select_for_update(of=("self",))
+        .filter(entity=entity)
+        .order_by("pk")
     }
     wanted = [rule.pk for rule in rules]
     if sorted(wanted) != sorted(locked):
@@ -131,6 +137,7 @@ def _save(rule: UsageMappingRule) -> None:
             f"{rule.department} belongs to {rule.department.entity}, which is neither {rule.entity} nor below it.",
         )
     taken = Conflict(
-        "already_exists", f'{rule.entity} has a rule for "{rule}" already. Change that one, or delete it first.'
+        "already_exists",
+        f'{rule.entity} has a rule for "{rule}" already. Change that one, or delete it first.',
     )
     save_record(rule, {"usage_mapping_rule_once": taken})
