@@ -19,9 +19,20 @@ from core import clock
 from core.errors import Conflict, Invalid, Misuse
 from core.locks import try_advisory_lock
 from core.models import IdempotencyRecord, User
+from core.prepared import PreparedStatement
 
 KEEP = timedelta(days=30)
 LONGEST_KEY = 255
+
+_FIND = PreparedStatement(
+    "SELECT fingerprint, status, body, scope FROM idempotency_records "
+    "WHERE user_id = %(user)s::bigint AND key = %(key)s::text"
+)
+_STORE = PreparedStatement(
+    "INSERT INTO idempotency_records (user_id, key, scope, fingerprint, status, body, created_at, expires_at) "
+    "VALUES (%(user)s::bigint, %(key)s::text, %(scope)s::text, %(fingerprint)s::text, %(status)s::smallint, "
+    "%(body)s::text, %(now)s::timestamptz, %(expires)s::timestamptz) RETURNING id"
+)
 
 Handler = Callable[[], tuple[int, Any]]
 
@@ -55,48 +66,51 @@ def run_idempotent(
             f"An idempotency key has 1 to {LONGEST_KEY} printable ASCII characters. A random UUID is a good one.",
         )
     fingerprint = hashlib.sha256(scope.encode() + b"\n" + body).hexdigest()
-    stored = _stored(user, key, fingerprint)
-    if stored is not None:
-        return stored
     with transaction.atomic():
-        if not try_advisory_lock(f"idempotency:{user.pk}:{key}"):
+        locked = try_advisory_lock(f"idempotency:{user.pk}:{key}")
+        # Looked for after the lock was tried: whoever held it before has committed the answer by then.
+        stored = _stored(user, key, fingerprint)
+        if stored is not None:
+            return stored
+        if not locked:
             raise Conflict(
                 "idempotency_in_flight",
                 "A request with this idempotency key is still being worked on. Wait a moment, then send it again.",
             )
-        # The other request may have ended between the first look and the lock.
-        stored = _stored(user, key, fingerprint)
-        if stored is not None:
-            return stored
         status, answer = handler()
         text = json.dumps(answer, cls=DjangoJSONEncoder)
         if status >= 400:
             transaction.set_rollback(True)
         else:
-            IdempotencyRecord.objects.create(
-                user=user,
-                key=key,
-                scope=scope[:255],
-                fingerprint=fingerprint,
-                status=status,
-                body=text,
-                expires_at=clock.now() + KEEP,
+            now = clock.now()
+            _STORE.row(
+                {
+                    "user": user.pk,
+                    "key": key,
+                    "scope": scope[:255],
+                    "fingerprint": fingerprint,
+                    "status": status,
+                    "body": text,
+                    "now": now,
+                    "expires": now + KEEP,
+                }
             )
     return IdempotentResult(status, json.loads(text), replayed=False)
 
 
 def _stored(user: User, key: str, fingerprint: str) -> IdempotentResult | None:
-    record = IdempotencyRecord.objects.filter(user=user, key=key).first()
+    record = _FIND.row({"user": user.pk, "key": key})
     if record is None:
         return None
-    if record.fingerprint != fingerprint:
+    known, status, body, scope = record
+    if known != fingerprint:
         raise Misuse(
             "idempotency_key_reused",
             "This idempotency key was used for another request. Send the same request to get its answer again, "
             "or take a new key for a new request.",
-            extra={"scope": record.scope},
+            extra={"scope": scope},
         )
-    return IdempotentResult(record.status, json.loads(record.body), replayed=True)
+    return IdempotentResult(status, json.loads(body), replayed=True)
 
 
 def idempotency_records_purge() -> int:

@@ -25,6 +25,12 @@ class UsageMappingRuleQuerySet(EntityScopedQuerySet):
     pass
 
 
+class UsageBudgetChargeQuerySet(DepartmentScopedQuerySet):
+    def refused(self) -> Self:
+        """What budgets refused at the last try (USE-05)."""
+        return self.filter(status="refused")
+
+
 class RejectedRowQuerySet(EntityScopedQuerySet):
     entity_path = "usage_import__entity_id"
 

@@ -13,10 +13,11 @@ grant(
         "invoicing.view_invoice",
         "invoicing.view_invoiceline",
         "invoicing.view_numberseries",
+        "invoicing.view_usagebudgetcharge",
     },
     to=READERS,
 )
-grant({"invoicing.view_usagerecord"}, to=(Role.DEPARTMENT_MANAGER,))
+grant({"invoicing.view_usagerecord", "invoicing.view_usagebudgetcharge"}, to=(Role.DEPARTMENT_MANAGER,))
 grant(
     {
         "invoicing.add_usageimport",

@@ -12,7 +12,7 @@ from billing_project.settings.environment import BASE_DIR, env
 from billing_project.settings.unfold import *
 
 # From the bottom up: an app imports only apps that stand before it (pyproject.toml holds that).
-PRODUCT_APPS = ["core", "entities", "invoicing"]
+PRODUCT_APPS = ["core", "entities", "budgets", "invoicing"]
 INSTALLED_APPS = [
     *PRODUCT_APPS,
     # The theme and what it re-dresses stand before the admin; simple_history and import_export after it.
@@ -51,7 +51,7 @@ MIDDLEWARE = [
     "core.api.middleware.ApiMiddleware",
     "django_prometheus.middleware.PrometheusBeforeMiddleware",
     "core.history.HistoryContextMiddleware",
-    "django_structlog.middlewares.RequestMiddleware",
+    "core.request_log.RequestLogMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "core.api.middleware.SessionMiddleware",
@@ -161,14 +161,40 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "task": "core.purge_expired_records",
         "schedule": crontab(hour="3", minute="10"),
     },
+    # Checks do not wait for it: what has expired counts as free at once (BUD-17).
+    "Release expired commitments": {
+        "task": "budgets.release_expired_commitments",
+        "schedule": timedelta(minutes=10),
+    },
+    "Prove the budget ledger": {
+        "task": "budgets.check_ledger",
+        "schedule": crontab(hour="2", minute="30"),
+    },
 }
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
+# HistoryContextMiddleware, which comes before, has checked or made the id: log, answer and history have the same.
+DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True
 
 # --- API -------------------------------------------------------------------------------------------------
 # Everything about it stands in billing_project/settings/api.py, imported above.
 
 # --- Rules of the product --------------------------------------------------------------------------------
 EXCHANGE_RATE_MAX_AGE_DAYS = env.int("EXCHANGE_RATE_MAX_AGE_DAYS", default=7)
+# A transfer above this, in the giving budget's currency, needs finance besides the owner (BUD-24).
+BUDGET_TRANSFER_FINANCE_THRESHOLD = env.int("BUDGET_TRANSFER_FINANCE_THRESHOLD", default=10_000)
+BUDGET_TRANSFER_ACROSS_PERIODS = env.bool("BUDGET_TRANSFER_ACROSS_PERIODS", default=False)
+# A commitment without a date of its own expires this long after its budget's period (BUD-17).
+BUDGET_COMMITMENT_EXPIRY_DAYS = env.int("BUDGET_COMMITMENT_EXPIRY_DAYS", default=90)
+# The largest override that a role may grant, in the budget's currency; None is without limit (BUD-29).
+BUDGET_OVERRIDE_LIMITS: dict[str, int | None] = {
+    "finance_manager": env.int("BUDGET_OVERRIDE_LIMIT_FINANCE_MANAGER", default=50_000),
+    "administrator": None,
+}
+# The category of the budgets that imported usage charges, where a department has several (USE-05).
+BUDGET_USAGE_CATEGORY = env.str("BUDGET_USAGE_CATEGORY", default="cloud")
+# What becomes of an allocated cost whose department has no budget: "list" lets it pass as unbudgeted, "refuse"
+# does not (BUD-19, ALC-06).
+BUDGET_UNBUDGETED = env.str("BUDGET_UNBUDGETED", default="list")
 SIMPLE_HISTORY_REVERT_DISABLED = True
 IMPORT_EXPORT_ESCAPE_FORMULAE_ON_EXPORT = True
 

@@ -89,15 +89,15 @@ if urlsplit(_database_url).password in {"change-me", "changeme", "password"}:
     raise ImproperlyConfigured("DATABASE_URL still holds an example password.")
 DATABASES = {"default": database_from_url(_database_url)}
 
-_redis_url = _required("REDIS_URL", "Give redis://host:6379/0 of Redis 6 or newer.")
+REDIS_URL = _required("REDIS_URL", "Give redis://host:6379/0 of Redis 6 or newer.")
 CACHES = {
     "default": {
         "BACKEND": "django.core.cache.backends.redis.RedisCache",
-        "LOCATION": env.str("CACHE_URL", default=_redis_url),
+        "LOCATION": env.str("CACHE_URL", default=REDIS_URL),
         "KEY_PREFIX": "billing",
     }
 }
-CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default=broker_from_redis_url(_redis_url))
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default=broker_from_redis_url(REDIS_URL))
 
 DATA_DIR = Path(env.str("BILLING_DATA_DIR", default="/var/lib/enterprise-billing"))
 MEDIA_ROOT = DATA_DIR / "uploads"

@@ -23,6 +23,19 @@ ADMIN_NAVIGATION: list[tuple[str, list[tuple[str, str, str]]]] = [
         ],
     ),
     (
+        "Budgets",
+        [
+            ("Budgets", "savings", "budgets.budget"),
+            ("Commitments", "handshake", "budgets.commitment"),
+            ("Transfers", "swap_horiz", "budgets.budgettransfer"),
+            ("Revisions", "edit_note", "budgets.budgetrevision"),
+            ("Overrides", "key", "budgets.budgetoverride"),
+            ("Rollovers", "redo", "budgets.budgetrollover"),
+            ("Ledger", "menu_book", "budgets.budgetentry"),
+            ("Alerts", "notifications_active", "budgets.budgetalert"),
+        ],
+    ),
+    (
         "Invoicing",
         [
             ("Invoices", "receipt_long", "invoicing.invoice"),
@@ -52,6 +65,7 @@ ADMIN_NAVIGATION: list[tuple[str, list[tuple[str, str, str]]]] = [
 # What Ctrl+K searches; a short list, because each is one query.
 ADMIN_PALETTE_MODELS = [
     "invoicing.invoice",
+    "budgets.budget",
     "entities.entity",
     "entities.department",
     "invoicing.usageimport",

@@ -16,6 +16,7 @@ from core.errors import BillingError, Conflict, FieldProblem, Invalid
 from core.models import User
 from core.money import allocate, decimal_places, exact_sum, minor_units, plain_amount, round_money
 from core.outbox import publish
+from entities.allocation_checks import AllocatedPart, check_allocation
 from entities.models import (
     AllocationBasis,
     AllocationPosting,
@@ -218,6 +219,7 @@ def post(
     posting: AllocationPosting, parts: Sequence[AllocationPart], *, billable: bool = False, gl_code: str = ""
 ) -> AllocationPosting:
     """Write a posting and its lines; the line of a source department stands first, minus the total (ALC-05)."""
+    _ask_checks(posting, parts)
     posting.save()
     giving = posting.source_department
     if giving is not None:
@@ -242,6 +244,19 @@ def post(
     )
     publish("allocation.posted", {"posting_id": posting.pk}, key=f"allocation_posting:{posting.pk}")
     return posting
+
+
+def _ask_checks(posting: AllocationPosting, parts: Sequence[AllocationPart]) -> None:
+    """All parts together, on their target departments; parts of zero bear nothing (ALC-06, ALC-08)."""
+    day = accounting_date(posting.period_end)
+    check_allocation(
+        [
+            AllocatedPart(part.department, day, part.amount, posting.currency, posting.description)
+            for part in parts
+            if part.amount
+        ],
+        posting.created_by,
+    )
 
 
 def refusal_of_target(department: Department, day: datetime.date, pointer: str) -> Conflict | None:

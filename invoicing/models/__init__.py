@@ -17,6 +17,7 @@ from invoicing.models.usage import (
     UsageMappingRule,
     UsageRecord,
 )
+from invoicing.models.usage_charge import UsageBudgetCharge, UsageChargeStatus
 
 __all__ = [
     "BilledItem",
@@ -31,6 +32,8 @@ __all__ = [
     "NumberSeries",
     "RejectedRow",
     "RejectedRowStatus",
+    "UsageBudgetCharge",
+    "UsageChargeStatus",
     "UsageImport",
     "UsageMappingRule",
     "UsageRecord",

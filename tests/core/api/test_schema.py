@@ -75,7 +75,11 @@ def test_every_body_has_an_example_of_known_members(document: dict[str, Any]) ->
 
 
 def test_every_post_and_put_of_the_product_takes_an_idempotency_key(document: dict[str, Any]) -> None:
+    """Except a question that writes nothing: a stored answer would be wrong the next day."""
+    question = "POST /api/enterprise-billing/budgets/{id}/check-availability"
     for name, operation in operations(document):
+        if name == question:
+            continue
         if name.startswith(("POST /api/enterprise-billing", "PUT ")):
             names = {parameter["name"] for parameter in operation.get("parameters", ())}
             assert "Idempotency-Key" in names, name

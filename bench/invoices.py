@@ -1,0 +1,268 @@
+"""Consolidated invoices, drafted and issued by the services, beside the same rows written by plain SQL."""
+
+import datetime
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from django.db import transaction
+
+from bench.options import Options
+from bench.results import Results, Run
+from bench.tables import execute, insert, one, vacuum
+from core import clock
+from core.clock import month_after
+from core.models import User
+from entities.models import Entity, Membership
+from invoicing.models import Invoice, InvoiceLine, UsageImport, UsageRecord
+from invoicing.services.consolidation import consolidated_invoice_draft
+from invoicing.services.invoice import invoice_issue
+
+FIRST_MONTH = datetime.date(2025, 1, 1)
+SMALL_LINES = 10
+LARGE = "consolidated invoices of {lines:,} lines, issued"
+LARGE_SQL = "the same rows of {lines:,} lines as plain SQL"
+SMALL = f"consolidated invoices of {SMALL_LINES} lines, issued"
+SMALL_SQL = f"the same rows of {SMALL_LINES} lines as plain SQL"
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Who issues, who pays, who works."""
+
+    actor: User
+    root: Entity
+    issuer: Entity
+    small: list[Entity]
+
+
+def prepare(options: Options) -> Cast:
+    """A group with subsidiaries that its root pays for, and payers of small invoices of their own."""
+    root = Entity.objects.create(
+        name="Bench invoices",
+        code="BENCHINV",
+        entity_type="root",
+        currency="USD",
+    )
+    issuer = Entity.objects.create(
+        name="Bench services",
+        code="BENCHISSUER",
+        parent=root,
+        currency="USD",
+        is_issuer=True,
+        is_default_issuer=True,
+    )
+    actor = User.objects.create(username="bench-invoices")
+    Membership.objects.create(user=actor, entity=root, role="finance_manager")
+    below = {"parent_id": "%(root)s::bigint", "currency": "'USD'"}
+    for code, number, consolidated in (
+        ("BENCHSUB", options.subsidiaries, "true"),
+        ("BENCHPAY", options.small_invoices, "false"),
+    ):
+        insert(
+            Entity,
+            below
+            | {
+                "name": f"'{code} ' || number",
+                "code": f"'{code}-' || number",
+                "consolidated_billing": consolidated,
+            },
+            f"FROM generate_series(1, {number}) AS number ORDER BY number",
+            root=root.pk,
+        )
+    return Cast(actor, root, issuer, list(Entity.objects.filter(code__startswith="BENCHPAY-").order_by("pk")))
+
+
+def _usage(cast: Cast, months: list[datetime.date], code: str, services: int) -> None:
+    """One charge per entity, service and month: as many lines."""
+    insert(
+        UsageImport,
+        {
+            "entity_id": "%(root)s::bigint",
+            "root_id": "%(root)s::bigint",
+            "file_name": f"'{code}'",
+            "file_sha256": f"'{code}'",
+            "status": "'completed'",
+            "finished_at": "now()",
+            "created_by_id": "%(actor)s::bigint",
+        },
+        "",
+        root=cast.root.pk,
+        actor=cast.actor.pk,
+    )
+    line = "row_number() OVER (ORDER BY month, entity.id, service) + 1"
+    insert(
+        UsageRecord,
+        {
+            "usage_import_id": f"(SELECT max(id) FROM usage_imports WHERE file_sha256 = '{code}')",
+            "root_id": "%(root)s::bigint",
+            "entity_id": "entity.id",
+            "line_number": line,
+            "row_hash": "sha256(format('%%s %%s %%s', entity.id, month, service)::bytea)",
+            "charge_period_start": "month::timestamptz",
+            "charge_period_end": "month::timestamptz + interval '1 hour'",
+            "charge_date": "month",
+            "billing_period_start": "month::timestamptz",
+            "billing_period_end": "month::timestamptz + interval '1 month'",
+            "currency": "'USD'",
+            "billed_cost": "(100 + service + entity.id %% 97) / 7.0",
+            "charge_category": "'Usage'",
+            "provider_name": "'Cloud'",
+            "service_name": "'Service ' || lpad(service::text, 4, '0')",
+            "billing_account_id": "'1'",
+        },
+        "FROM billing_entities AS entity, unnest(%(months)s::date[]) AS month, "
+        "generate_series(1, %(services)s) AS service "
+        f"WHERE entity.code LIKE '{code}-%%'",
+        root=cast.root.pk,
+        months=months,
+        services=services,
+    )
+
+
+def _months(number: int) -> list[datetime.date]:
+    months = [FIRST_MONTH]
+    while len(months) < number:
+        months.append(month_after(months[-1]))
+    return months
+
+
+def measure(options: Options, results: Results, say: Callable[[str], None]) -> None:
+    """Both sizes, the services and plain SQL in turn, another month each time."""
+    cast = prepare(options)
+    months = _months(2 * options.rounds)
+    lines = options.subsidiaries * options.services
+    _usage(cast, months, "BENCHSUB", options.services)
+    _usage(cast, months, "BENCHPAY", SMALL_LINES)
+    vacuum()
+    large, large_sql = LARGE.format(lines=lines), LARGE_SQL.format(lines=lines)
+    for number in range(options.rounds):
+        by_service, by_sql = months[2 * number], months[2 * number + 1]
+        say(f"  round {number + 1} of {options.rounds}")
+        results.add(large_sql, "/min", _timed(_write_by_sql, cast, [cast.root], by_sql))
+        results.add(large, "/min", _timed(_issue, cast, [cast.root], by_service), beside=large_sql)
+        results.add(SMALL_SQL, "/min", _timed(_write_by_sql, cast, cast.small, by_sql))
+        results.add(SMALL, "/min", _timed(_issue, cast, cast.small, by_service), beside=SMALL_SQL)
+    _prove(cast, options, results)
+
+
+def _timed(
+    work: Callable[[Cast, Entity, datetime.date], None],
+    cast: Cast,
+    payers: list[Entity],
+    month: datetime.date,
+) -> Run:
+    times = []
+    started = time.perf_counter()
+    for payer in payers:
+        begun = time.perf_counter()
+        work(cast, payer, month)
+        times.append((time.perf_counter() - begun) * 1000)
+    taken = time.perf_counter() - started
+    times.sort()
+
+    def within(percent: int) -> float:
+        return times[min(len(times) - 1, len(times) * percent // 100)]
+
+    return Run(len(payers) * 60 / taken, within(50), within(95), within(99))
+
+
+def _issue(cast: Cast, payer: Entity, month: datetime.date) -> None:
+    draft = consolidated_invoice_draft(
+        actor=cast.actor, payer=payer, period_start=month, period_end=month_after(month)
+    )
+    invoice_issue(actor=cast.actor, invoice=draft.invoice)
+
+
+def _write_by_sql(cast: Cast, payer: Entity, month: datetime.date) -> None:
+    """The same rows: the invoice, its lines rounded one by one, what they bill, the number. No checks, no history."""
+    scope = "(usage.entity_id = %(payer)s OR sub.parent_id = %(payer)s AND sub.consolidated_billing)"
+    with transaction.atomic():
+        insert(
+            Invoice,
+            {
+                "issuer_id": "%(issuer)s::bigint",
+                "entity_id": "%(payer)s::bigint",
+                "bill_to_id": "%(payer)s::bigint",
+                "period_start": "%(month)s::date",
+                "period_end": "%(end)s::date",
+                "currency": "'USD'",
+                "created_by_id": "%(actor)s::bigint",
+            },
+            "",
+            issuer=cast.issuer.pk,
+            payer=payer.pk,
+            month=month,
+            end=month_after(month),
+            actor=cast.actor.pk,
+        )
+        invoice = int(one("SELECT currval(pg_get_serial_sequence('invoices', 'id'))"))
+        given = {"invoice": invoice, "payer": payer.pk, "month": month, "end": month_after(month)}
+        insert(
+            InvoiceLine,
+            {
+                "invoice_id": "%(invoice)s::bigint",
+                "line_number": "row_number() OVER (ORDER BY sub.name, usage.service_name)",
+                "kind": "'usage'",
+                "entity_id": "usage.entity_id",
+                "entity_name": "sub.name",
+                "description": "usage.service_name",
+                "provider": "usage.provider_name",
+                "service": "usage.service_name",
+                "charge_category": "usage.charge_category",
+                "item_count": "count(*)",
+                "period_start": "%(month)s::date",
+                "period_end": "%(end)s::date",
+                "original_currency": "usage.currency",
+                "original_amount": "sum(usage.billed_cost)",
+                "exact_amount": "sum(usage.billed_cost)",
+                "amount": "round(sum(usage.billed_cost), 2)",
+                "tax_category": "'O'",
+            },
+            "FROM usage_records AS usage JOIN billing_entities AS sub ON sub.id = usage.entity_id "
+            f"WHERE {scope} AND usage.charge_date >= %(month)s AND usage.charge_date < %(end)s "
+            "AND NOT EXISTS (SELECT 1 FROM billed_items AS held WHERE held.usage_record_id = usage.id "
+            "AND held.released_at IS NULL) "
+            "GROUP BY usage.entity_id, sub.name, usage.provider_name, usage.service_name, usage.charge_category, "
+            "usage.currency",
+            **given,
+        )
+        execute(
+            "INSERT INTO billed_items (invoice_line_id, usage_record_id) SELECT line.id, usage.id "
+            "FROM invoice_lines AS line JOIN usage_records AS usage ON usage.entity_id = line.entity_id "
+            "AND usage.service_name = line.service AND usage.provider_name = line.provider "
+            "AND usage.charge_category = line.charge_category AND usage.currency = line.original_currency "
+            "WHERE line.invoice_id = %(invoice)s AND usage.charge_date >= %(month)s AND usage.charge_date < %(end)s",
+            **given,
+        )
+        execute(
+            "INSERT INTO number_series (issuer_id, document_type, fiscal_year, prefix, last_number, created_at, "
+            "updated_at) VALUES (%(issuer)s, 'invoice', 1999, 'SQL-', 1, now(), now()) "
+            "ON CONFLICT (issuer_id, document_type, fiscal_year) "
+            "DO UPDATE SET last_number = number_series.last_number + 1",
+            issuer=cast.issuer.pk,
+        )
+        execute(
+            "UPDATE invoices SET status = 'issued', subtotal = total_of.amount, total = total_of.amount, "
+            "fiscal_year = 1999, sequence_number = series.last_number, number = 'SQL-' || series.last_number, "
+            "issue_date = %(today)s, due_date = %(today)s, issued_at = now() "
+            "FROM (SELECT sum(amount) AS amount FROM invoice_lines WHERE invoice_id = %(invoice)s) AS total_of, "
+            "number_series AS series WHERE invoices.id = %(invoice)s AND series.issuer_id = %(issuer)s "
+            "AND series.fiscal_year = 1999",
+            invoice=invoice,
+            issuer=cast.issuer.pk,
+            today=clock.today(),
+        )
+
+
+def _prove(cast: Cast, options: Options, results: Results) -> None:
+    issued = Invoice.objects.filter(issuer=cast.issuer, status="issued").exclude(fiscal_year=1999)
+    numbers = list(issued.order_by("sequence_number").values_list("sequence_number", flat=True))
+    expected = options.rounds * (1 + len(cast.small))
+    results.prove(
+        f"{len(numbers)} invoices are numbered 1 to {expected} without a gap",
+        numbers == list(range(1, expected + 1)),
+    )
+    lines = InvoiceLine.objects.filter(invoice__in=issued).count()
+    wanted = options.rounds * (options.subsidiaries * options.services + len(cast.small) * SMALL_LINES)
+    results.prove(f"they have {lines:,} lines of {wanted:,}", lines == wanted)

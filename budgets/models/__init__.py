@@ -1,0 +1,53 @@
+from budgets.models.budget import (
+    Budget,
+    BudgetMonth,
+    BudgetStatus,
+    CheckScope,
+    Control,
+    PeriodChange,
+    PeriodType,
+    RolloverPolicy,
+)
+from budgets.models.changes import (
+    BudgetOverride,
+    BudgetRevision,
+    BudgetRollover,
+    BudgetTransfer,
+    DecisionStatus,
+    RolloverStatus,
+)
+from budgets.models.ledger import (
+    AlertLevel,
+    BudgetAlert,
+    BudgetEntry,
+    BudgetException,
+    CloseDecision,
+    Commitment,
+    CommitmentStatus,
+    EntryKind,
+)
+
+__all__ = [
+    "AlertLevel",
+    "Budget",
+    "BudgetAlert",
+    "BudgetEntry",
+    "BudgetException",
+    "BudgetMonth",
+    "BudgetOverride",
+    "BudgetRevision",
+    "BudgetRollover",
+    "BudgetStatus",
+    "BudgetTransfer",
+    "CheckScope",
+    "CloseDecision",
+    "Commitment",
+    "CommitmentStatus",
+    "Control",
+    "DecisionStatus",
+    "EntryKind",
+    "PeriodChange",
+    "PeriodType",
+    "RolloverPolicy",
+    "RolloverStatus",
+]

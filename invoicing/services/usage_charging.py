@@ -1,0 +1,181 @@
+"""Allocated usage charges the budgets of its departments, with their controls (USE-05).
+
+Per import, department, month and currency the exact cost is summed, rounded once, and compared with what has been
+charged before: only the difference is booked, so a second run books nothing, and rows that were repaired, remapped
+or undone since are corrected. What a budget refuses is listed with its reason and can be tried again.
+"""
+
+import datetime
+from dataclasses import dataclass
+from decimal import Decimal
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Max, Sum
+from django.db.models.functions import TruncMonth
+
+from budgets.services.charges import ChargeLine, budget_charge, budget_refund
+from budgets.services.ledger import Posting, Source
+from budgets.services.periods import budget_for
+from core.access import get_visible, require
+from core.errors import BillingError, Conflict
+from core.models import User
+from core.money import round_money
+from core.outbox import publish
+from invoicing.models import ImportStatus, UsageBudgetCharge, UsageChargeStatus, UsageImport, UsageRecord
+
+ZERO = Decimal(0)
+CHARGED, UNCHANGED, REFUSED = "charged", "unchanged", "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class UsageCharged:
+    """What a run did: how many groups it charged, left as they were, and had refused."""
+
+    charged: int
+    unchanged: int
+    refused: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The exact cost of one department in one month and currency; ``last_day`` is that of its latest row."""
+
+    import_id: int
+    entity_id: int
+    department_id: int
+    month: datetime.date
+    currency: str
+    cost: Decimal
+    last_day: datetime.date
+
+
+def usage_budgets_charge(*, actor: User, import_id: int) -> UsageCharged:
+    """Charge the budgets with the allocated usage of an import; what is refused is listed, not lost.
+
+    Raises NotFound for an import that the actor does not see, Forbidden without the right to change it, Conflict
+    ``import_not_completed``. A refusal of one budget does not hold up the others.
+    """
+    seen: UsageImport = get_visible(UsageImport.objects.all(), actor, import_id, name="import")
+    require(actor, "invoicing.change_usageimport", seen)
+    if seen.status not in {ImportStatus.COMPLETED, ImportStatus.UNDONE}:
+        raise Conflict("import_not_completed", "Only the usage of a completed import can be charged.")
+    outcomes = [_charge_group(actor, group) for group in _groups(seen)]
+    return UsageCharged(*(outcomes.count(each) for each in (CHARGED, UNCHANGED, REFUSED)))
+
+
+def usage_charges_retry(*, actor: User, import_id: int) -> UsageCharged:
+    """Try again what budgets had refused, after an increase or a new budget."""
+    return usage_budgets_charge(actor=actor, import_id=import_id)
+
+
+def _groups(usage_import: UsageImport) -> list[_Group]:
+    """The usage as it stands now; a group that has lost all its rows since it was charged is there with zero."""
+    pk = usage_import.pk
+    charged = UsageBudgetCharge.objects.filter(usage_import=usage_import).order_by()
+    found = {
+        (each.department_id, each.month, each.currency): _Group(
+            pk, each.entity_id, each.department_id, each.month, each.currency, ZERO, each.charge_date
+        )
+        for each in charged
+    }
+    rows = (
+        UsageRecord.objects.filter(usage_import=usage_import, department__isnull=False)
+        .annotate(month=TruncMonth("charge_date"))
+        .order_by()
+        .values_list("entity_id", "department_id", "month", "currency")
+        .annotate(cost=Sum("billed_cost"), last=Max("charge_date"))
+    )
+    for entity_id, department_id, month, currency, cost, last in rows:
+        found[department_id, month, currency] = _Group(
+            pk, entity_id, department_id, month, currency, cost, last
+        )
+    return [found[key] for key in sorted(found)]
+
+
+def _charge_group(actor: User, group: _Group) -> str:
+    """Book the difference, in a transaction of its own: no budget stays locked while the next is charged."""
+    with transaction.atomic():
+        charge = _locked_charge(actor, group)
+        charge.exact_amount, charge.charge_date, charge.last_tried_by = group.cost, group.last_day, actor
+        difference = round_money(charge.exact_amount, charge.currency) - charge.charged_amount
+        if difference == 0:
+            _note(charge, None)
+            return UNCHANGED
+        charge.attempts += 1
+        try:
+            with transaction.atomic():
+                posting = _book(actor, charge, difference)
+        except BillingError as refusal:
+            _note(charge, refusal)
+            return REFUSED
+        charge.charged_amount += difference
+        charge.revision += 1
+        charge.entry = posting.entries[0]
+        charge.budget_id = charge.entry.budget_id
+        _note(charge, None)
+        return CHARGED
+
+
+def _locked_charge(actor: User, group: _Group) -> UsageBudgetCharge:
+    made, _ = UsageBudgetCharge.objects.get_or_create(
+        usage_import_id=group.import_id,
+        department_id=group.department_id,
+        month=group.month,
+        currency=group.currency,
+        defaults={
+            "entity_id": group.entity_id,
+            "charge_date": group.last_day,
+            "status": UsageChargeStatus.CHARGED,
+            "last_tried_by": actor,
+        },
+    )
+    return UsageBudgetCharge.objects.select_for_update(of=("self",)).get(pk=made.pk)
+
+
+def _note(charge: UsageBudgetCharge, refusal: BillingError | None) -> None:
+    charge.status = UsageChargeStatus.REFUSED if refusal else UsageChargeStatus.CHARGED
+    charge.refusal_code = refusal.code if refusal else ""
+    charge.refusal_message = refusal.message if refusal else ""
+    charge.save()
+    if refusal is not None:
+        publish(
+            "usage.budget_refused",
+            {"usage_budget_charge_id": charge.pk, "code": refusal.code},
+            key=f"usage_import:{charge.usage_import_id}",
+        )
+
+
+def _book(actor: User, charge: UsageBudgetCharge, difference: Decimal) -> Posting:
+    budget = budget_for(
+        entity_id=charge.entity_id,
+        department_id=charge.department_id,
+        category=settings.BUDGET_USAGE_CATEGORY,
+        on=charge.charge_date,
+    )
+    description = f"Usage {charge.month:%Y-%m}: {charge.usage_import.file_name}"[:500]
+    source = Source("usage_import", _source_id(charge), revision=charge.revision)
+    if difference < 0:
+        return budget_refund(
+            actor=actor,
+            budget_id=budget.pk,
+            amount=-difference,
+            currency=charge.currency,
+            description=description,
+            posting_date=charge.charge_date,
+            source=source,
+        )
+    line = ChargeLine(
+        budget_id=budget.pk,
+        amount=difference,
+        currency=charge.currency,
+        description=description,
+        posting_date=charge.charge_date,
+        source=source,
+    )
+    return budget_charge(actor=actor, line=line)
+
+
+def _source_id(charge: UsageBudgetCharge) -> str:
+    month: datetime.date = charge.month
+    return f"{charge.usage_import_id}:{charge.department_id}:{month:%Y-%m}:{charge.currency}"
