@@ -5,10 +5,12 @@ budget check. The one line tells the same: id, method, address, answer, user, ca
 """
 
 import logging
+from typing import cast
 
 import structlog
 from django.http import HttpRequest, HttpResponse
 from django_structlog.middlewares.request import RequestMiddleware
+from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from core.api.middleware import is_token_request
@@ -22,11 +24,10 @@ class RequestLogMiddleware(RequestMiddleware):
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if not is_token_request(request):
-            response: HttpResponse = super().__call__(request)
-            return response
+            return cast(HttpResponse, super().__call__(request))
         structlog.contextvars.bind_contextvars(request_id=request.META["HTTP_X_REQUEST_ID"])
         try:
-            response = self.get_response(request)
+            response = cast(HttpResponse, self.get_response(request))
             if not hasattr(request, "_raised_exception"):
                 log.log(
                     _level(response.status_code),
@@ -34,7 +35,7 @@ class RequestLogMiddleware(RequestMiddleware):
                     request=f"{request.method} {request.get_full_path()}",
                     code=response.status_code,
                     user_id=getattr(getattr(request, "user", None), "pk", None),
-                    ip=BaseThrottle().get_ident(request),
+                    ip=BaseThrottle().get_ident(cast(Request, request)),
                 )
             return response
         finally:

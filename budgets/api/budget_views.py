@@ -325,6 +325,7 @@ class BudgetViewSet(BillingModelViewSet):
         request=DocumentChargeSerializer,
         responses={200: DocumentChargedSerializer, 201: DocumentChargedSerializer},
         errors={
+            404: ["not_found"],
             400: ["amount_not_positive", "amount_too_precise"],
             409: ["insufficient_budget", "approval_required", "budget_not_open", "budget_closed",
                   "outside_budget_period", "no_exchange_rate"],

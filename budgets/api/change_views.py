@@ -248,6 +248,7 @@ class BudgetEntryViewSet(BillingViewSet):
         errors={
             400: ["transfer_to_itself", "transfer_across_currencies", "transfer_across_periods",
                   "amount_not_positive", "amount_too_precise", "reason_required"],
+            404: ["not_found"],
         },
         example={"from_budget_id": 1, "to_budget_id": 2, "amount": "500.00", "reason": "Shared licence"},
     ),
@@ -304,7 +305,10 @@ class BudgetTransferViewSet(CreateMixin, BillingViewSet):
     retrieve=operation(summary="Get a revision."),
     create=operation(
         summary="Ask to raise or lower a budget's allocation.",
-        errors={400: ["revision_changes_nothing", "amount_too_precise", "reason_required"]},
+        errors={
+            400: ["revision_changes_nothing", "amount_too_precise", "reason_required"],
+            404: ["not_found"],
+        },
         example={"budget_id": 1, "delta": "-2500.00", "reason": "Hiring postponed"},
     ),
 )
@@ -364,7 +368,7 @@ class BudgetRevisionViewSet(CreateMixin, BillingViewSet):
     create=operation(
         summary="Ask for leave to exceed a budget once, up to a limit.",
         description="Granted by somebody else, it is used up by one charge that names it as `override_id`.",
-        errors={400: ["amount_not_positive", "amount_too_precise", "reason_required"]},
+        errors={400: ["amount_not_positive", "amount_too_precise", "reason_required"], 404: ["not_found"]},
         example={"budget_id": 1, "limit": "750.00", "reason": "Repair of the cooling"},
     ),
 )
