@@ -159,7 +159,6 @@ def _make_copy_table(entity_id: int) -> None:
         ("usage_import_id", 1),
         ("root_id", entity_id),
         ("entity_id", entity_id),
-        ("occurrence", 1),
     ):
         execute(f"ALTER TABLE bench_copied ALTER COLUMN {column} SET DEFAULT {value}")
 
@@ -172,7 +171,7 @@ def _parsed(path: Path) -> list[str]:
         for row in FocusReader(FocusSource(file)):
             if isinstance(row, RejectedLine):
                 raise CannotMeasure(f"A row was refused: {row.problems}")
-            text.write(copy_line(row))
+            text.write(copy_line(row, occurrence=1))
             if text.tell() > _BLOCK:
                 blocks.append(text.getvalue())
                 text = io.StringIO()
@@ -183,7 +182,7 @@ def _parsed(path: Path) -> list[str]:
 def _copy(blocks: list[str]) -> None:
     with (
         connection.cursor() as cursor,
-        cursor.copy(f"COPY bench_copied ({', '.join(STAGED_FIELDS)}) FROM STDIN") as copy,
+        cursor.copy(f"COPY bench_copied (occurrence, {', '.join(STAGED_FIELDS)}) FROM STDIN") as copy,
     ):
         for block in blocks:
             copy.write(block)
