@@ -2,7 +2,6 @@
 
 import json
 import logging
-import resource
 import sys
 import time
 from pathlib import Path
@@ -15,14 +14,14 @@ def main() -> None:
     django.setup()
     logging.disable(logging.WARNING)
 
-    from bench.usage import mebibytes
+    from bench.usage import peak_memory
     from core.models import User
     from entities.models import Entity
     from invoicing.services.usage_imports import usage_file_import
 
     path, entity_id, user_id = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
     actor, entity = User.objects.get(pk=user_id), Entity.objects.get(pk=entity_id)
-    before = mebibytes(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    before = peak_memory()
     started = time.perf_counter()
     with path.open("rb") as file:
         done = usage_file_import(actor=actor, entity=entity, file=file, file_name=path.name)
@@ -33,7 +32,8 @@ def main() -> None:
                 "rows": done.usage_import.rows_imported,
                 "message": done.message,
                 "seconds": seconds,
-                "memory": before,
+                "before": before,
+                "peak": peak_memory(),
             }
         )
     )

@@ -1,9 +1,10 @@
 """Importing FOCUS files: rows per second and memory, beside COPY of the rows once they are parsed."""
 
+import contextlib
 import csv
 import io
 import json
-import os
+import resource
 import subprocess
 import sys
 import time
@@ -130,27 +131,28 @@ def measure(options: Options, results: Results, say: Callable[[str], None]) -> N
 
 def import_apart(path: Path, entity_id: int, user_id: int, rows: int) -> tuple[float, int, int]:
     """Import in a process of its own; return seconds, and its memory in MiB: at most, and before it began."""
-    process = subprocess.Popen(
+    done = subprocess.run(
         [sys.executable, "-m", "bench.importer", str(path), str(entity_id), str(user_id)],
         cwd=CHECKOUT,
         stdout=subprocess.PIPE,
         text=True,
+        check=False,
     )
-    assert process.stdout is not None
-    told = process.stdout.read()
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+    if done.returncode:
         raise CannotMeasure("The import failed (see above).")
-    answer = json.loads(told)
+    answer = json.loads(done.stdout)
     if answer["rows"] != rows:
         raise CannotMeasure(f"Of {rows} rows {answer['rows']} were imported: {answer['message']}")
-    return answer["seconds"], mebibytes(used.ru_maxrss), answer["memory"]
+    return answer["seconds"], answer["peak"], answer["before"]
 
 
-def mebibytes(maxrss: int) -> int:
-    """What the system tells of a process's memory: KiB on Linux, bytes on macOS."""
-    return maxrss // (2**20 if sys.platform == "darwin" else 2**10)
+def peak_memory() -> int:
+    """The most memory that this process has had, in MiB."""
+    with contextlib.suppress(OSError):
+        # The system's own account of a process that was started by a larger one begins with that one's.
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) // 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 2**20
 
 
 def _make_copy_table(entity_id: int) -> None:
