@@ -337,12 +337,14 @@ class _Inserted:
     left: int
 
 
+# Rows are looked up by their content. The `+ 0` keeps PostgreSQL from the index on the import: its statistics know
+# nothing of an import that is under way, so it would expect no row of it and read all of them, for each content.
 _KEEP_LEFT = """
 INSERT INTO usage_left SELECT portion.* FROM usage_portion AS portion
 WHERE NOT EXISTS (
     SELECT 1 FROM usage_records AS record
     WHERE record.root_id = %s AND record.row_hash = portion.row_hash
-        AND record.usage_import_id = %s AND record.line_number = portion.line_number
+        AND record.usage_import_id + 0 = %s AND record.line_number = portion.line_number
 )
 """
 
@@ -351,7 +353,7 @@ _WANTED = """
 CREATE TEMPORARY TABLE usage_wanted ON COMMIT DROP AS
 SELECT row_hash, number + (
     SELECT count(*) FROM usage_records AS record
-    WHERE record.root_id = %s AND record.row_hash = counted.row_hash AND record.usage_import_id = %s
+    WHERE record.root_id = %s AND record.row_hash = counted.row_hash AND record.usage_import_id + 0 = %s
 ) AS total
 FROM (SELECT row_hash, count(*) AS number FROM usage_left GROUP BY row_hash) AS counted
 """

@@ -245,6 +245,18 @@ def test_use_02_equal_rows_far_apart_are_charges_of_their_own(take_in, small_por
     assert (later.billed_cost, later.duplicate_cost) == ({"USD": "4.51"}, {"USD": "6.04"})
 
 
+@pytest.mark.parametrize("statement", ["_KEEP_LEFT", "_WANTED"])
+def test_use_02_rows_are_found_by_their_content_whatever_the_statistics_say(take_in, statement):
+    """Statistics of one import make PostgreSQL expect no row of another: it must not read all of them each time."""
+    first = take_in(focus_csv(numbered(50) * 20)).usage_import
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("ANALYZE usage_records")
+        usage_storage.UsageStore(first)
+        cursor.execute(f"EXPLAIN {getattr(usage_storage, statement)}", [first.root_id, first.pk + 1])
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert "usage_records_usage_import_id" not in plan, plan
+
+
 def test_use_02_a_file_of_equal_rows_only(take_in, small_portions):
     done = take_in(focus_csv([row() for _ in range(20)])).usage_import
     assert (done.rows_imported, done.rows_repeated, done.billed_cost) == (20, 19, {"USD": "30.00"})
