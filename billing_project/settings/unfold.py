@@ -17,6 +17,7 @@ ADMIN_NAVIGATION: list[tuple[str, list[tuple[str, str, str]]]] = [
             ("Usage imports", "upload_file", "invoicing.usageimport"),
             ("Usage records", "database", "invoicing.usagerecord"),
             ("Rejected rows", "rule", "invoicing.rejectedrow"),
+            ("Usage charges", "savings", "invoicing.usagebudgetcharge"),
             ("Mapping rules", "alt_route", "invoicing.usagemappingrule"),
             ("Cost allocations", "call_split", "entities.costallocation"),
             ("Allocation rules", "rule_settings", "entities.allocationrule"),

@@ -1,5 +1,5 @@
 """Invoicing in the back-office."""
 
-from invoicing.admin import dashboard, invoice, usage
+from invoicing.admin import dashboard, invoice, usage, usage_charge
 
-__all__ = ["dashboard", "invoice", "usage"]
+__all__ = ["dashboard", "invoice", "usage", "usage_charge"]

@@ -35,6 +35,7 @@ from core.models import User
 from core.money import EXACT, decimal_places, minor_units, plain_amount
 from entities.admin.base import ReasonedForm, ServiceModelAdmin, actor_of
 from entities.models import Department, Entity
+from invoicing.admin.usage_charge import charged_sentence
 from invoicing.models import (
     ImportStatus,
     RejectedRow,
@@ -44,6 +45,7 @@ from invoicing.models import (
     UsageRecord,
 )
 from invoicing.selectors.usage import CurrencyTotals, import_departments, import_totals, rejected_counts
+from invoicing.services.usage_charging import usage_budgets_charge
 from invoicing.services.usage_imports import (
     progress_key,
     usage_import_is_running,
@@ -228,6 +230,19 @@ class UsageImportAdmin(ProgressMixin, BillingModelAdmin):
             run=lambda call: usage_remap(actor=call.actor, entity=call.obj.entity, usage_import=call.obj),
             done=lambda moved: f"{moved.rows:,} rows have their department now.",
             icon="call_split",
+        ),
+        ObjectAction(
+            name="charge",
+            label="Charge budgets",
+            perm="invoicing.change_usageimport",
+            possible=why_not_completed,
+            consequence=(
+                "The allocated usage of this import is charged to the departments' budgets. Only what changed since "
+                "the last time is booked; what a budget refuses is listed."
+            ),
+            run=lambda call: usage_budgets_charge(actor=call.actor, import_id=call.obj.pk),
+            done=charged_sentence,
+            icon="savings",
         ),
         ObjectAction(
             name="retry-rows",

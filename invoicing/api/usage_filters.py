@@ -6,7 +6,7 @@ import django_filters
 from django.db.models import QuerySet
 
 from core.api.filters import BillingFilterSet, BooleanFilter, filter_fields
-from invoicing.models import RejectedRow, UsageImport, UsageMappingRule, UsageRecord
+from invoicing.models import RejectedRow, UsageBudgetCharge, UsageImport, UsageMappingRule, UsageRecord
 
 
 class UsageImportFilter(BillingFilterSet):
@@ -38,6 +38,16 @@ class UsageRecordFilter(BillingFilterSet):
     def filter_billed(self, queryset: QuerySet[Any], name: str, value: bool) -> QuerySet[Any]:
         unbilled = UsageRecord.objects.unbilled().values("pk")
         return queryset.exclude(pk__in=unbilled) if value else queryset.unbilled()  # type: ignore[attr-defined]
+
+
+class UsageBudgetChargeFilter(BillingFilterSet):
+    """What usage charged to budgets, by import, place, month and outcome."""
+
+    class Meta:
+        model = UsageBudgetCharge
+        fields = filter_fields(
+            "usage_import", "entity", "department", "budget", ranges=["month"], lists=["status", "currency"]
+        )
 
 
 class RejectedRowFilter(BillingFilterSet):

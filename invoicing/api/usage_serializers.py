@@ -12,6 +12,7 @@ from entities.models import Department, Entity
 from invoicing.models import (
     ImportStatus,
     RejectedRow,
+    UsageBudgetCharge,
     UsageImport,
     UsageMappingRule,
     UsageRecord,
@@ -216,6 +217,27 @@ class UsageRecordSerializer(BillingModelSerializer):
             "extra",
         )  # fmt: skip
         read_only_fields = fields
+
+
+class UsageBudgetChargeSerializer(BillingModelSerializer):
+    """What a department's usage of one month has charged to its budget, or why the budget refused."""
+
+    class Meta:
+        model = UsageBudgetCharge
+        fields = (
+            "id", "usage_import_id", "entity_id", "department_id", "month", "currency", "charge_date",
+            "exact_amount", "charged_amount", "status", "budget_id", "entry_id", "refusal_code",
+            "refusal_message", "attempts", "created_at", "updated_at",
+        )  # fmt: skip
+        read_only_fields = fields
+
+
+class UsageChargedSerializer(BillingSerializer):
+    """How many departments and months were charged, were as they should be, or were refused."""
+
+    charged = serializers.IntegerField(read_only=True)
+    unchanged = serializers.IntegerField(read_only=True)
+    refused = serializers.IntegerField(read_only=True)
 
 
 class RowProblemSerializer(BillingSerializer):

@@ -3,6 +3,7 @@
 from core.api.routers import BillingRouter
 from invoicing.api.usage_views import (
     RejectedRowViewSet,
+    UsageBudgetChargeViewSet,
     UsageImportViewSet,
     UsageMappingRuleViewSet,
     UsageRecordViewSet,
@@ -11,6 +12,7 @@ from invoicing.api.usage_views import (
 router = BillingRouter()
 router.register("usage-imports", UsageImportViewSet)
 router.register("usage-records", UsageRecordViewSet)
+router.register("usage-budget-charges", UsageBudgetChargeViewSet)
 router.register("rejected-rows", RejectedRowViewSet)
 router.register("usage-mapping-rules", UsageMappingRuleViewSet)
 

@@ -17,6 +17,7 @@ from core.api.schema import operation, operations
 from core.errors import NotFound
 from invoicing.api.usage_filters import (
     RejectedRowFilter,
+    UsageBudgetChargeFilter,
     UsageImportFilter,
     UsageMappingRuleFilter,
     UsageRecordFilter,
@@ -36,6 +37,8 @@ from invoicing.api.usage_serializers import (
     ReorderSerializer,
     RetriedSerializer,
     RowValuesSerializer,
+    UsageBudgetChargeSerializer,
+    UsageChargedSerializer,
     UsageImportDetailSerializer,
     UsageImportSerializer,
     UsageMappingRuleChangeSerializer,
@@ -44,7 +47,8 @@ from invoicing.api.usage_serializers import (
     UsageRecordSerializer,
     UsageUploadSerializer,
 )
-from invoicing.models import RejectedRow, UsageImport, UsageMappingRule, UsageRecord
+from invoicing.models import RejectedRow, UsageBudgetCharge, UsageImport, UsageMappingRule, UsageRecord
+from invoicing.services.usage_charging import usage_budgets_charge
 from invoicing.services.usage_imports import (
     ImportResult,
     usage_import_register,
@@ -128,6 +132,16 @@ def _remap(actor: Any, data: dict[str, Any], **where: Any) -> Response:
         request=None,
         errors={409: ["import_not_completed"]},
     ),
+    charge_budgets=operation(
+        summary="Charge the budgets of the departments with the allocated usage of an import.",
+        description=(
+            "Only what changed since the last time is booked. What a budget refuses is listed at "
+            "/usage-budget-charges?status=refused; send this again once the budget was raised."
+        ),
+        request=None,
+        responses=UsageChargedSerializer,
+        errors={409: ["import_not_completed"]},
+    ),
 )
 class UsageImportViewSet(BillingViewSet):
     queryset = UsageImport.objects.all()
@@ -140,12 +154,14 @@ class UsageImportViewSet(BillingViewSet):
         "undo": UsageImportDetailSerializer,
         "remap": RemappedSerializer,
         "retry_rejected": RetriedSerializer,
+        "charge_budgets": UsageChargedSerializer,
     }
     action_permissions = {
         "retry": "invoicing.add_usageimport",
         "undo": "invoicing.change_usageimport",
         "remap": "invoicing.change_usagemappingrule",
         "retry_rejected": "invoicing.change_rejectedrow",
+        "charge_budgets": "invoicing.change_usageimport",
     }
     filterset_class = UsageImportFilter
     search_fields = ("file_name", "error_message")
@@ -220,6 +236,26 @@ class UsageImportViewSet(BillingViewSet):
         """POST /usage-imports/{id}/retry-rejected"""
         result = rejected_rows_retry(actor=self.actor, usage_import=self.get_object())
         return Response(RetriedSerializer(result).data)
+
+    @action(detail=True, methods=["post"], url_path="charge-budgets")
+    def charge_budgets(self, request: Request, pk: str) -> Response:
+        """POST /usage-imports/{id}/charge-budgets"""
+        done = usage_budgets_charge(actor=self.actor, import_id=self.get_object().pk)
+        return Response(UsageChargedSerializer(done).data)
+
+
+@operations(
+    list=operation(
+        summary="List what usage has charged to budgets, and what budgets refused.",
+        description="A department's manager sees those of the department.",
+    ),
+    retrieve=operation(summary="Get what a department's usage of a month has charged."),
+)
+class UsageBudgetChargeViewSet(BillingViewSet):
+    queryset = UsageBudgetCharge.objects.all()
+    serializer_class = UsageBudgetChargeSerializer
+    filterset_class = UsageBudgetChargeFilter
+    ordering_fields = ("month", "charged_amount", "created_at")
 
 
 @operations(

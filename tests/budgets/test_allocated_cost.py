@@ -2,9 +2,13 @@
 
 import datetime
 from decimal import Decimal
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
+from django.test import Client
+from rest_framework.test import APIClient
 
 from budgets.models import Budget, BudgetEntry
 from budgets.services.budget import budget_close
@@ -183,3 +187,57 @@ def test_use_05_a_closed_period_is_listed(here: Place, imported: UsageImport) ->
     budget_close(actor=here.finance, budget_id=budget.pk)
     assert run(here, imported).refused == 2
     assert Budget.objects.get(pk=budget.pk).spent_amount == 0
+
+
+# --- The doors to USE-05 ----------------------------------------------------------------------------------
+
+API = "/api/enterprise-billing"
+
+
+def test_use_05_by_the_api(here: Place, imported: UsageImport) -> None:
+    here.budget("100.00", category="Cloud")
+    client = APIClient()
+    client.force_authenticate(here.finance)
+    answer = client.post(f"{API}/usage-imports/{imported.pk}/charge-budgets")
+    assert (answer.status_code, answer.json()) == (200, {"charged": 1, "unchanged": 0, "refused": 1})
+    listed = client.get(f"{API}/usage-budget-charges", {"status": "refused"}).json()
+    assert [(row["month"], row["exact_amount"], row["refusal_code"]) for row in listed["results"]] == [
+        ("2026-06-01", "80.00", "insufficient_budget")
+    ]
+    client.force_authenticate(here.outsider)
+    assert client.post(f"{API}/usage-imports/{imported.pk}/charge-budgets").status_code == 404
+    assert client.get(f"{API}/usage-budget-charges").json()["count"] == 0
+
+
+def test_use_05_in_the_back_office(here: Place, imported: UsageImport) -> None:
+    budget = here.budget("100.00", category="Cloud")
+    here.finance.is_staff = True
+    here.finance.save()
+    client = Client()
+    client.force_login(here.finance, backend="entities.access.PasswordBackend")
+    change = f"/admin/invoicing/usageimport/{imported.pk}"
+    assert "what a budget refuses is listed" in client.get(f"{change}/do/charge/").content.decode()
+    assert not UsageBudgetCharge.objects.exists(), "looking charges nothing"
+    assert client.post(f"{change}/do/charge/").status_code == 302
+    assert figures(budget) == money("100", "0", "40.02", "59.98")
+    page = client.get("/admin/invoicing/usagebudgetcharge/?status__exact=refused").content.decode()
+    assert "short by 20.02" in page
+    refused_row = UsageBudgetCharge.objects.get(status="refused")
+    charged_row = UsageBudgetCharge.objects.get(status="charged")
+    more = revision_propose(actor=here.staff, budget_id=budget.pk, delta="20.02", reason="Cloud")
+    revision_approve(actor=here.finance, revision_id=more.pk)
+    again = "/admin/invoicing/usagebudgetcharge/{}/do/again/"
+    assert client.post(again.format(charged_row.pk)).status_code == 409
+    assert client.post(again.format(refused_row.pk)).status_code == 302
+    refused_row.refresh_from_db()
+    assert (refused_row.status, refused_row.charged_amount) == ("charged", Decimal("80.00"))
+
+
+def test_use_05_by_command(here: Place, imported: UsageImport) -> None:
+    here.budget("100.00", category="Cloud")
+    said = StringIO()
+    call_command("charge_budgets", "--import", str(imported.pk), stdout=said)
+    assert "1 charged, 0 unchanged, 1 refused." in said.getvalue()
+    assert "short by 20.02" in said.getvalue()
+    with pytest.raises(CommandError, match="no import 999999"):
+        call_command("charge_budgets", "--import", "999999", stdout=said)
