@@ -47,7 +47,8 @@ def make_database() -> str:
     given = os.environ.get("DATABASE_URL", "")
     server = given or engines.postgres_url("billing")
     name = f"{urlsplit(server).path.lstrip('/') or 'billing'}_bench"
-    with psycopg.connect(server, autocommit=True, connect_timeout=10) as connection:
+    # By way of the database that every server has: the named one need not exist yet.
+    with psycopg.connect(server, dbname="postgres", autocommit=True, connect_timeout=10) as connection:
         _require_durable(connection)
         found = connection.execute(
             "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", [name]
