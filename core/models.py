@@ -1,5 +1,6 @@
-"""Users and the records that every app shares: idempotency, outbox, notifications, saved filters, exchange rates."""
+"""Users and the records that every app shares: calendars, idempotency, outbox, notifications, saved filters, rates."""
 
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 from django.contrib.auth.models import AbstractUser
@@ -20,7 +21,10 @@ from core.querysets import (
     NotificationQuerySet,
     OutboxEventQuerySet,
     SavedFilterQuerySet,
+    WorkCalendarDayQuerySet,
+    WorkCalendarQuerySet,
 )
+from core.work_calendar import WEEKDAYS, validate_hours
 
 SYSTEM_USERNAME = "system"
 
@@ -79,6 +83,14 @@ class User(AbstractUser):
     manager = models.ForeignKey(
         "self", on_delete=models.PROTECT, null=True, blank=True, related_name="direct_reports"
     )
+    work_calendar = models.ForeignKey(
+        "WorkCalendar",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="users",
+        help_text="When this person works; without one the default calendar holds.",
+    )
 
     objects: ClassVar[BillingUserManager] = BillingUserManager()
     history = AuditedHistory(excluded_fields=["password", "last_login"])
@@ -112,6 +124,108 @@ class User(AbstractUser):
     def display_name(self) -> str:
         """First and last name, or the user name."""
         return self.get_full_name() or self.username
+
+
+class WorkCalendar(VersionedModel, TimestampedModel):
+    """When work is done: hours per weekday in a zone, a country's public holidays, special days (APR-19, DSP-06).
+
+    `core.calendars` writes it and gives its hours to calculate with.
+    """
+
+    name = models.CharField(max_length=100)
+    time_zone = models.CharField(
+        max_length=64,
+        default="UTC",
+        validators=[clock.validate_time_zone],
+        help_text="An IANA time zone such as Europe/Berlin.",
+    )
+    monday = models.CharField(max_length=100, blank=True, validators=[validate_hours])
+    tuesday = models.CharField(max_length=100, blank=True, validators=[validate_hours])
+    wednesday = models.CharField(max_length=100, blank=True, validators=[validate_hours])
+    thursday = models.CharField(max_length=100, blank=True, validators=[validate_hours])
+    friday = models.CharField(max_length=100, blank=True, validators=[validate_hours])
+    saturday = models.CharField(max_length=100, blank=True, validators=[validate_hours])
+    sunday = models.CharField(max_length=100, blank=True, validators=[validate_hours])
+    holiday_country = models.CharField(
+        max_length=2,
+        blank=True,
+        help_text="Whose public holidays are off, as an ISO 3166-1 code such as DE; empty for none.",
+    )
+    holiday_subdivision = models.CharField(
+        max_length=40,
+        blank=True,
+        help_text="The part of the country where holidays differ, such as BY for Bavaria.",
+    )
+    is_default = models.BooleanField(
+        default=False, help_text="Holds for everybody who has no calendar of their own."
+    )
+    history = AuditedHistory()
+
+    objects = WorkCalendarQuerySet.as_manager()
+
+    class Meta:
+        db_table = "work_calendars"
+        ordering = ["name"]
+        constraints = [
+            models.UniqueConstraint(
+                Lower("name"),
+                name="work_calendars_name_unique",
+                violation_error_message="Another calendar has this name.",
+            ),
+            models.UniqueConstraint(
+                F("is_default"), condition=Q(is_default=True), name="work_calendars_one_default"
+            ),
+            models.CheckConstraint(
+                condition=~Q(**dict.fromkeys(WEEKDAYS, "")),
+                name="work_calendars_have_hours",
+                violation_error_message="Give at least one weekday working hours.",
+            ),
+            models.CheckConstraint(
+                condition=Q(holiday_subdivision="") | ~Q(holiday_country=""),
+                name="work_calendars_subdivision_of_country",
+                violation_error_message="A part of a country needs the country.",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def validate_constraints(self, exclude: Collection[str] | None = None) -> None:
+        """All but the one default: in a form a second one is no error, it takes the place of the first."""
+        super().validate_constraints(exclude={*(exclude or ()), "is_default"})
+
+
+class WorkCalendarDay(models.Model):
+    """A date on which a calendar differs: off where it has no hours, else worked in these, even on a holiday."""
+
+    calendar = models.ForeignKey(WorkCalendar, on_delete=models.CASCADE, related_name="special_days")
+    date = models.DateField()
+    name = models.CharField(max_length=100, blank=True, help_text="What the day is, such as Works outing.")
+    hours = models.CharField(
+        max_length=100,
+        blank=True,
+        validators=[validate_hours],
+        help_text="Empty: a day off. Else when work is done on it, such as 09:00-12:00.",
+    )
+    history = AuditedHistory()
+
+    objects = WorkCalendarDayQuerySet.as_manager()
+
+    class Meta:
+        db_table = "work_calendar_days"
+        verbose_name = "special day"
+        verbose_name_plural = "special days"
+        ordering = ["calendar", "date"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["calendar", "date"],
+                name="work_calendar_days_date_unique",
+                violation_error_message="The calendar has this date already.",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.date} {self.name}".strip()
 
 
 class IdempotencyRecord(models.Model):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Context, Decimal
 from fractions import Fraction
 from functools import cache
-from math import floor
+from math import floor, lcm
 from typing import Any
 
 from babel.core import Locale, get_global
@@ -139,16 +139,14 @@ def allocate(total: Decimal, weights: Sequence[Decimal], currency: str) -> list[
     return [_from_units(sign * part, currency) for part in parts]
 
 
-def round_together(amounts: Sequence[Decimal], currency: str) -> list[Decimal]:
+def round_together(amounts: Sequence[Decimal | Fraction], currency: str) -> list[Decimal]:
     """Round exact, signed amounts so that they sum to the rounded exact sum (USE-04).
 
     Each amount is floored towards minus infinity; the units missing to `round_money(sum)` go to the largest
     fractions, ties to the larger absolute amount, then to the lower index. No amount moves by a whole unit.
+    Fractions are for shares that no decimal holds, such as 17/31 of a month's fee.
     """
-    decimals = minor_units(currency)
-    finest = max([decimals, *(decimal_places(amount) for amount in amounts)])
-    parts_per_unit = 10 ** (finest - decimals)
-    exact = [int(EXACT.scaleb(amount, finest)) for amount in amounts]
+    exact, parts_per_unit = _as_integers(amounts, minor_units(currency))
     total = sum(exact)
     # Half away from zero, as round_money does.
     rounded_total = (2 * abs(total) + parts_per_unit) // (2 * parts_per_unit) * (-1 if total < 0 else 1)
@@ -156,6 +154,17 @@ def round_together(amounts: Sequence[Decimal], currency: str) -> list[Decimal]:
     floors = [units for units, _ in split]
     order = sorted(range(len(exact)), key=lambda i: (-split[i][1], -abs(exact[i]), i))
     return [_from_units(part, currency) for part in _hand_out(floors, rounded_total - sum(floors), order)]
+
+
+def _as_integers(amounts: Sequence[Decimal | Fraction], decimals: int) -> tuple[list[int], int]:
+    """Return the amounts as whole numbers of one part, and how many parts make a minor unit."""
+    whole = [amount for amount in amounts if isinstance(amount, Decimal)]
+    finest = max([decimals, *(decimal_places(amount) for amount in whole)])
+    if len(whole) == len(amounts):
+        return [int(EXACT.scaleb(amount, finest)) for amount in whole], 10 ** (finest - decimals)
+    exact = [Fraction(amount) for amount in amounts]
+    parts = lcm(10**decimals, *(amount.denominator for amount in exact))
+    return [int(amount * parts) for amount in exact], parts // 10**decimals
 
 
 def exact_sum(amounts: Sequence[Decimal]) -> Decimal:

@@ -5,6 +5,8 @@
 The row is written in the caller's transaction; the mail leaves after commit, through the outbox.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from email.utils import parseaddr
 from urllib.parse import urljoin
 
@@ -21,6 +23,27 @@ from core.outbox import publish
 
 TOPIC = "notification.created"
 _LONGEST_TITLE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class MailContent:
+    """A mail as an app designs it: the same facts as text and as HTML."""
+
+    text: str
+    html: str
+
+
+MailDesign = Callable[[Notification], MailContent | None]
+_designs: list[tuple[str, MailDesign]] = []
+
+
+def register_mail_design(kind_prefix: str, design: MailDesign) -> None:
+    """Have mails of notifications whose kind begins so written by ``design(notification)``, as they leave.
+
+    None sends none: what the notification told of is no longer true. Other kinds get the plain mail of this module.
+    """
+    if (kind_prefix, design) not in _designs:
+        _designs.append((kind_prefix, design))
 
 
 def notify(
@@ -65,25 +88,40 @@ def send_notification_mail(event: OutboxEvent) -> None:
     )
     if notification is None or not notification.user.is_active or not notification.user.email:
         return
-    _mail(notification).send()
+    content = _content(notification)
+    if content is None:
+        return
+    _mail(notification, content).send()
     notification.emailed_at = clock.now()
     notification.save(update_fields=["emailed_at"])
 
 
-def _mail(notification: Notification) -> EmailMultiAlternatives:
-    link = urljoin(settings.PUBLIC_URL, notification.url) if notification.url else ""
+def _content(notification: Notification) -> MailContent | None:
+    for prefix, design in _designs:
+        if notification.kind.startswith(prefix):
+            return design(notification)
+    link = public_address(notification.url) if notification.url else ""
     parts = [f"Hello {notification.user.display_name},", notification.title, notification.body, link]
+    return MailContent("\n\n".join(part for part in parts if part), _html(notification, link))
+
+
+def public_address(path: str) -> str:
+    """Return the address of a path of this site, for mails."""
+    return urljoin(settings.PUBLIC_URL, path)
+
+
+def _mail(notification: Notification, content: MailContent) -> EmailMultiAlternatives:
     domain = parseaddr(settings.DEFAULT_FROM_EMAIL)[1].rpartition("@")[2] or "localhost"
     mail = EmailMultiAlternatives(
         subject=notification.title,
-        body="\n\n".join(part for part in parts if part),
+        body=content.text,
         to=[notification.user.email],
         headers={
             "Message-ID": f"<notification-{notification.pk}@{domain}>",
             "Auto-Submitted": "auto-generated",
         },
     )
-    mail.attach_alternative(_html(notification, link), "text/html")
+    mail.attach_alternative(content.html, "text/html")
     return mail
 
 

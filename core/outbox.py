@@ -14,6 +14,7 @@ act and the commit: such a consumer must recognise a repetition, by a key it sen
 A consumer that raises is tried again later, without holding up other consumers or events; order is not promised.
 """
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -22,11 +23,14 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any
 
+import redis
 from celery import current_app
+from django.core.cache import cache
 from django.db import connection, transaction
 
 from core import clock
 from core.access import require
+from core.api.redis_client import redis_client
 from core.errors import Conflict
 from core.history import Channel, acting
 from core.models import OutboxEvent, User
@@ -36,6 +40,9 @@ logger = logging.getLogger(__name__)
 Consumer = Callable[[OutboxEvent], None]
 
 DISPATCH_TASK = "core.dispatch_outbox"
+_ASKED = "outbox:asked"
+ASKED_SECONDS = 20
+"""For so long it counts that a worker was asked: a message that is lost keeps nobody waiting for longer."""
 FIRST_PAUSE = timedelta(seconds=10)
 LONGEST_PAUSE = timedelta(hours=1)
 MAX_ATTEMPTS = 20
@@ -72,12 +79,12 @@ def publish(topic: str, payload: Mapping[str, Any], key: str = "") -> OutboxEven
             "publish() belongs in the transaction that makes the fact."
         )
     event = OutboxEvent.objects.create(topic=topic, key=key, payload=dict(payload))
-    _wake_after_commit()
+    wake_after_commit()
     return event
 
 
-def _wake_after_commit() -> None:
-    """Register one wake-up per transaction, however many events it publishes.
+def wake_after_commit() -> None:
+    """Wake the dispatcher once the transaction is committed, or now outside of one; once, however many events.
 
     One that a savepoint registered is enough: if that savepoint is rolled back, Django drops it from the list.
     """
@@ -86,8 +93,25 @@ def _wake_after_commit() -> None:
 
 
 def wake_dispatcher() -> None:
-    """Ask a worker to deliver now. If the broker is away nothing is lost: the scheduler asks again."""
-    current_app.send_task(DISPATCH_TASK, retry=False, ignore_result=True)
+    """Ask a worker to deliver now, unless one was asked that has not begun: it will see this commit too.
+
+    If the broker is away nothing is lost: the scheduler asks again.
+    """
+    if _is_first_to_ask():
+        current_app.send_task(DISPATCH_TASK, retry=False, ignore_result=True)
+
+
+def _is_first_to_ask() -> bool:
+    try:
+        return bool(redis_client().set(cache.make_key(_ASKED), 1, nx=True, ex=ASKED_SECONDS))
+    except redis.RedisError:
+        return True
+
+
+def dispatch_begins() -> None:
+    """Say, before looking for events, that whoever commits one from now on has to ask anew."""
+    with contextlib.suppress(redis.RedisError):
+        redis_client().delete(cache.make_key(_ASKED))
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,5 +225,5 @@ def outbox_event_retry(*, actor: User, event: OutboxEvent) -> OutboxEvent:
             )
         locked.attempts, locked.given_up_at, locked.next_try_at = 0, None, clock.now()
         locked.save(update_fields=["attempts", "given_up_at", "next_try_at"])
-        _wake_after_commit()
+        wake_after_commit()
     return locked

@@ -29,8 +29,13 @@ class PreparedStatement:
 
     def row(self, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
         """Run it; return the first row."""
+        found = self.rows(values)
+        return found[0] if found else None
+
+    def rows(self, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Run it; return all rows."""
         connection.ensure_connection()
         with connection.wrap_database_errors, psycopg.RawCursor(connection.connection) as cursor:
             cursor.execute(self._text, [values[name] for name in self._names], prepare=True)
-            found: tuple[Any, ...] | None = cursor.fetchone()
+            found: list[tuple[Any, ...]] = cursor.fetchall()
             return found

@@ -75,3 +75,15 @@ class ExchangeRateQuerySet(models.QuerySet[Any]):
     def visible_to(self, user: Any) -> Self:
         """Rates are no secret: everyone who is signed in sees them."""
         return self if user.is_authenticated else self.none()
+
+
+class WorkCalendarQuerySet(models.QuerySet[Any]):
+    def visible_to(self, user: Any) -> Self:
+        """When work is done is no secret: everyone who is signed in sees all calendars."""
+        return self if user.is_authenticated else self.none()
+
+
+class WorkCalendarDayQuerySet(models.QuerySet[Any]):
+    def visible_to(self, user: Any) -> Self:
+        """As the calendars they belong to."""
+        return self if user.is_authenticated else self.none()

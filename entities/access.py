@@ -14,6 +14,7 @@ from django.contrib.auth.backends import BaseBackend, ModelBackend
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Model, Q, QuerySet
 
+from core.history import current
 from core.models import User
 from entities.models import DepartmentClosure, EntityClosure, Membership, Role
 from entities.querysets import entity_ids_visible_to, memberships_in_force
@@ -60,21 +61,38 @@ class MembershipBackend(BaseBackend):
         roles = roles_granting(perm)
         if not roles:
             return False
-        memberships = memberships_in_force(user_obj).filter(role__in=roles)
-        if obj is None:
-            return memberships.exists()
+        # Records of no entity (exchange rates, users) are ruled by a role held anywhere.
         entity_id = getattr(obj, "access_entity_id", None)
-        if entity_id is None:
-            # Records of no entity (exchange rates, users) are ruled by a role held anywhere.
-            return memberships.exists()
+        if obj is None or entity_id is None:
+            return not _roles_held(user_obj).isdisjoint(roles)
+        memberships = memberships_in_force(user_obj).filter(role__in=roles)
         return memberships.filter(_covers(entity_id, obj.access_department_id)).exists()  # type: ignore[attr-defined]
 
     def has_module_perms(self, user_obj: User | AnonymousUser, app_label: str) -> bool:
         if not isinstance(user_obj, User) or not user_obj.is_active:
             return False
-        held = memberships_in_force(user_obj).values_list("role", flat=True)
         prefix = f"{app_label}."
+        held = _roles_held(user_obj)
         return any(name.startswith(prefix) for role in held for name in permissions_of(role))
+
+
+def _roles_held(user: User) -> frozenset[str]:
+    """The roles that the user holds anywhere today; while a page is only read, they are asked for once.
+
+    The navigation of a page asks some eighty times. A request that writes asks anew each time, because it may
+    change who holds what.
+    """
+    request = current().request
+    if request is None or request.method not in ("GET", "HEAD"):
+        return _roles_now(user)
+    known: dict[int, frozenset[str]] = request.__dict__.setdefault("_roles_held", {})
+    if user.pk not in known:
+        known[user.pk] = _roles_now(user)
+    return known[user.pk]
+
+
+def _roles_now(user: User) -> frozenset[str]:
+    return frozenset(memberships_in_force(user).values_list("role", flat=True))
 
 
 def _covers(entity_id: int, department_id: int | None) -> Q:
@@ -96,6 +114,27 @@ def _covers(entity_id: int, department_id: int | None) -> Q:
 def memberships_covering(user: User, place: Any) -> QuerySet[Membership]:
     """The user's memberships in force that reach a record which says where it is (``access_entity_id``)."""
     return memberships_in_force(user).filter(_covers(place.access_entity_id, place.access_department_id))
+
+
+def holders_of_role(role: str, place: Any) -> QuerySet[User]:
+    """Active people who act in that role where a record is (``access_entity_id``, ``access_department_id``)."""
+    memberships = Membership.objects.in_force().filter(role=role)
+    reaching = memberships.filter(_covers(place.access_entity_id, place.access_department_id))
+    return User.objects.filter(
+        is_active=True, is_service_account=False, pk__in=reaching.values("user_id")
+    ).order_by("pk")
+
+
+def holders_among(user_ids: Iterable[int], permission: str, place: Any) -> set[int]:
+    """Those of the users who are active people with the right where a record is; anywhere if it is None (one query)."""
+    reaching = (
+        Membership.objects.in_force()
+        .filter(role__in=roles_granting(permission), user_id__in=set(user_ids))
+        .filter(user__is_active=True, user__is_service_account=False)
+    )
+    if place is not None:
+        reaching = reaching.filter(_covers(place.access_entity_id, place.access_department_id))
+    return set(reaching.values_list("user_id", flat=True))
 
 
 def users_shown_to(users: Any, actor: User) -> Any:

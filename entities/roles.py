@@ -21,6 +21,7 @@ grant(
         "entities.view_allocationrule",
         "entities.view_allocationruleversion",
         "entities.view_allocationruletarget",
+        "core.view_workcalendar",
     },
     to=EVERYONE,
 )
@@ -51,6 +52,8 @@ grant(
         "entities.delete_allocationrule",
         "core.change_exchangerate",
         "core.delete_exchangerate",
+        "core.add_workcalendar",
+        "core.change_workcalendar",
     },
     to=MANAGERS,
 )

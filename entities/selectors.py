@@ -9,6 +9,7 @@ from decimal import Decimal
 from django.db.models import Sum
 from django.db.models.functions import TruncMonth
 
+from core.errors import Conflict
 from core.models import User
 from core.money import exact_sum
 from entities.cost_sources import CostRow, cost_rows
@@ -40,6 +41,24 @@ def entity_children(entity: Entity, *, viewer: User) -> list[EntityNode]:
         if above is not None:
             above.children.append(node)
     return nodes[entity.pk].children
+
+
+def issuer_for(payer: Entity) -> Entity:
+    """Return who issues the payer's invoices: the nearest issuer above it, else the default issuer.
+
+    An entity does not invoice itself. Raises Conflict ``no_issuer``.
+    """
+    issuers = Entity.objects.issuers().exclude(pk=payer.pk)
+    nearest = issuers.filter(below__descendant_id=payer.pk).order_by("below__depth").first()
+    issuer = nearest or issuers.filter(is_default_issuer=True).first()
+    if issuer is None:
+        raise Conflict(
+            "no_issuer",
+            f'No entity issues invoices to "{payer}". Open the entity that charges the group (its shared-service '
+            "company, say), mark it as issuer and as default issuer, then try again.",
+            extra={"entity_id": payer.pk},
+        )
+    return issuer
 
 
 @dataclass(frozen=True, slots=True)

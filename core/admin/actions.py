@@ -73,6 +73,8 @@ class ObjectAction:
     icon: str = "arrow_forward"
     danger: bool = False
     form: type[forms.Form] | None = None
+    # What the form begins with: `initial(obj, user)`.
+    initial: Callable[[Any, Any], Mapping[str, Any]] | None = None
     # The success message, or what makes it from the service's result; "" says "<label>: <record>".
     done: str | Callable[[Any], str] = ""
 
@@ -168,7 +170,12 @@ class ObjectActionsMixin(admin.ModelAdmin):
             raise PermissionDenied
         why_not = action.possible(obj, request.user) or ""
         form_class = _form_class(action)
-        form = form_class(request.POST, request.FILES) if request.method == "POST" else form_class()
+        initial = dict(action.initial(obj, request.user)) if action.initial else None
+        form = (
+            form_class(request.POST, request.FILES)
+            if request.method == "POST"
+            else form_class(initial=initial)
+        )
         if request.method == "POST" and not why_not and form.is_valid():
             data = dict(form.cleaned_data)
             call = ActionCall(request.user, obj, data.pop("reason", ""), data)

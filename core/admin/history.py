@@ -21,6 +21,7 @@ CHANNEL_ICONS = {
     Channel.PAGE: "web",
     Channel.ADMIN: "desktop_windows",
     Channel.API: "api",
+    Channel.MAIL: "mail",
     Channel.IMPORT: "upload_file",
     Channel.JOB: "schedule",
     Channel.COMMAND: "terminal",

@@ -17,7 +17,7 @@ from core.admin.scoping import may
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
     """Return the sections for Unfold's sidebar."""
-    sections = []
+    sections: list[dict[str, Any]] = []
     for title, items in getattr(settings, "ADMIN_NAVIGATION", []):
         links = [
             {"title": name, "icon": icon, "link": link, "active": _is_active(request, link)}
@@ -26,6 +26,11 @@ def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
         ]
         if links:
             sections.append({"title": title, "separator": False, "collapsible": False, "items": links})
+    # Of a list and a page below its address only the page is where one is.
+    here = [link for section in sections for link in section["items"] if link["active"]]
+    nearest = max((len(link["link"]) for link in here), default=0)
+    for link in here:
+        link["active"] = len(link["link"]) == nearest
     return sections
 
 

@@ -8,6 +8,7 @@ from django.contrib.auth.models import Group
 from django.http import HttpRequest
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from core.accounts import user_activate, user_deactivate
 from core.admin.base import BillingModelAdmin, EmptyState
 from core.admin.filters import QuickFilter
 from core.models import User
@@ -51,7 +52,14 @@ class UserAdmin(BillingModelAdmin, DjangoUserAdmin):
         (None, {"fields": ("username", "password")}),
         (
             "Person",
-            {"fields": (("first_name", "last_name"), ("email", "manager"), ("language", "time_zone"))},
+            {
+                "fields": (
+                    ("first_name", "last_name"),
+                    ("email", "manager"),
+                    ("language", "time_zone"),
+                    "work_calendar",
+                )
+            },
         ),
         ("Access", {"fields": ("is_active", "is_service_account", "is_staff", "last_login", "date_joined")}),
     )
@@ -66,6 +74,18 @@ class UserAdmin(BillingModelAdmin, DjangoUserAdmin):
     def get_queryset(self, request: HttpRequest) -> Any:
         # The system user is an internal of the jobs.
         return super().get_queryset(request).filter(is_system=False)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Taking somebody out of service has rules of its own, and others are told of it."""
+        changed = set(form.changed_data)
+        if change and "is_active" in changed:
+            switch = user_activate if obj.is_active else user_deactivate
+            actor: Any = request.user
+            switch(actor=actor, user=User.objects.get(pk=obj.pk))
+            changed.remove("is_active")
+            if not changed:
+                return
+        super().save_model(request, obj, form, change)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Users are deactivated: what they did keeps their name."""

@@ -11,10 +11,12 @@ from core.api.views import (
     TokenRevokeView,
     TokenView,
 )
+from core.api.work_calendars import WorkCalendarViewSet
 
 router = BillingRouter()
 router.register("exchange-rates", ExchangeRateViewSet)
 router.register("notifications", NotificationViewSet)
+router.register("work-calendars", WorkCalendarViewSet)
 
 #: Below /api/auth/
 auth_urlpatterns = [

@@ -13,9 +13,13 @@ DEMO_SIGN_INS: list[tuple[str, str, str]] = [
 ]
 """For the back-office: role in people's words, user name, password."""
 
-API_SIGN_INS: list[tuple[str, str, str]] = [
-    ("Service account", "erp-connector", DEMO_PASSWORD),
+PAGE_SIGN_INS: list[tuple[str, str, str]] = [
     ("Department manager, Entwicklung", "lukas.brandt", DEMO_PASSWORD),
     ("Approver, Japan", "kenji.mori", DEMO_PASSWORD),
 ]
-"""Those whose roles do not work in the back-office; they sign in to the API."""
+"""Those whose roles do not work in the back-office; they have pages of their own."""
+
+API_SIGN_INS: list[tuple[str, str, str]] = [
+    ("Service account", "erp-connector", DEMO_PASSWORD),
+]
+"""External systems; they call the API."""

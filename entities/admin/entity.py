@@ -210,7 +210,8 @@ class EntityAdmin(ServiceModelAdmin):
             {
                 "classes": ("tab",),
                 "fields": (
-                    ("payment_terms_days", "credit_limit"),
+                    ("payment_terms_days", "credit_limit", "credit_limit_policy"),
+                    "usage_markup_percent",
                     ("billing_email", "language"),
                     "street",
                     ("postal_code", "city"),
@@ -222,7 +223,12 @@ class EntityAdmin(ServiceModelAdmin):
             "Issuer",
             {
                 "classes": ("tab",),
-                "fields": (("is_issuer", "is_default_issuer"), ("bank_name", "bic"), ("iban", "logo")),
+                "fields": (
+                    ("is_issuer", "is_default_issuer"),
+                    "tax_rounding",
+                    ("bank_name", "bic"),
+                    ("iban", "logo"),
+                ),
             },
         ),
     )

@@ -9,11 +9,13 @@ from entities.models.allocation import (
 )
 from entities.models.department import CostCenterType, Department, DepartmentClosure
 from entities.models.entity import (
+    CreditLimitPolicy,
     Entity,
     EntityClosure,
     EntityLink,
     EntityType,
     LinkKind,
+    TaxRounding,
     TaxTreatment,
 )
 from entities.models.membership import Membership, Role
@@ -27,6 +29,7 @@ __all__ = [
     "AllocationSource",
     "CostAllocation",
     "CostCenterType",
+    "CreditLimitPolicy",
     "Department",
     "DepartmentClosure",
     "Entity",
@@ -36,5 +39,6 @@ __all__ = [
     "LinkKind",
     "Membership",
     "Role",
+    "TaxRounding",
     "TaxTreatment",
 ]

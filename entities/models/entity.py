@@ -12,6 +12,8 @@ from entities.constraints import no_overlapping_dates
 from entities.querysets import EntityLinkQuerySet, EntityQuerySet
 from entities.validators import validate_country, validate_language
 
+MOST_MARKUP_PERCENT = 1000
+
 
 class EntityType(models.TextChoices):
     ROOT = "root", "Root"
@@ -29,6 +31,20 @@ class TaxTreatment(models.TextChoices):
     ZERO = "Z", "Zero rate"
     EXEMPT = "E", "Exempt"
     REVERSE_CHARGE = "AE", "Reverse charge"
+
+
+class TaxRounding(models.TextChoices):
+    """How an issuer rounds the tax of its documents (INV-05)."""
+
+    DOCUMENT = "document", "Per document"
+    LINE = "line", "Per line"
+
+
+class CreditLimitPolicy(models.TextChoices):
+    """What happens when a payer would owe more than its credit limit (INV-07)."""
+
+    WARN = "warn", "Warn"
+    REFUSE = "refuse", "Refuse"
 
 
 class Entity(VersionedModel, TimestampedModel):
@@ -86,6 +102,13 @@ class Entity(VersionedModel, TimestampedModel):
     credit_limit = MoneyField(
         null=True, blank=True, validators=[MinValueValidator(0)], help_text="Empty means no limit."
     )
+    credit_limit_policy = models.CharField(
+        max_length=6,
+        choices=CreditLimitPolicy,
+        default=CreditLimitPolicy.WARN,
+        db_default=CreditLimitPolicy.WARN,
+        help_text="Whether an invoice beyond the credit limit is issued with a warning or refused.",
+    )
     consolidated_billing = models.BooleanField(
         default=True,
         help_text="Billed on the invoice of its payer (by default an entity above it).",
@@ -102,8 +125,23 @@ class Entity(VersionedModel, TimestampedModel):
         validators=[MinValueValidator(0), MaxValueValidator(100)],
         help_text="Percent charged on what this entity is billed when its treatment is the standard rate.",
     )
+    usage_markup_percent = models.DecimalField(
+        max_digits=7,
+        decimal_places=3,
+        default=0,
+        db_default=0,
+        validators=[MinValueValidator(0), MaxValueValidator(MOST_MARKUP_PERCENT)],
+        help_text="Percent added to the cost of usage that no contract prices and that this entity used.",
+    )
     is_issuer = models.BooleanField(default=False, help_text="Issues invoices in its own name.")
     is_default_issuer = models.BooleanField(default=False)
+    tax_rounding = models.CharField(
+        max_length=8,
+        choices=TaxRounding,
+        default=TaxRounding.DOCUMENT,
+        db_default=TaxRounding.DOCUMENT,
+        help_text="Whether tax on what it issues is rounded once per document and rate, or on each line by itself.",
+    )
     bank_name = models.CharField(max_length=100, blank=True)
     iban = models.CharField(max_length=34, blank=True)
     bic = models.CharField(max_length=11, blank=True)
@@ -136,6 +174,13 @@ class Entity(VersionedModel, TimestampedModel):
                 name="entity_fiscal_month_valid",
             ),
             models.CheckConstraint(condition=Q(tax_rate__range=(0, 100)), name="entity_tax_rate_valid"),
+            models.CheckConstraint(
+                condition=Q(usage_markup_percent__range=(0, MOST_MARKUP_PERCENT)),
+                name="entity_usage_markup_valid",
+            ),
+            models.CheckConstraint(
+                condition=Q(tax_rounding__in=TaxRounding.values), name="entity_tax_rounding_known"
+            ),
             models.CheckConstraint(
                 condition=Q(is_default_issuer=False) | Q(is_issuer=True),
                 name="entity_default_issuer_issues",

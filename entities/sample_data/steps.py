@@ -11,8 +11,9 @@ from core import clock
 from core.access import system_actor
 from core.errors import Conflict
 from core.history import record_as
-from core.models import User
+from core.models import User, WorkCalendar
 from core.sample_data.run import MAIL_DOMAIN, SampleRun, Step, person
+from core.sample_data.steps import CALENDARS
 from entities.models import Department, Entity, EntityLink, LinkKind, Membership
 from entities.sample_data.allocations import allocate_cost
 from entities.sample_data.organisation import (
@@ -56,6 +57,7 @@ def _ensure_person(run: SampleRun, sample: SamplePerson, password: str) -> bool:
         last_name=sample.last_name,
         manager=person(sample.manager) if sample.manager else None,
         time_zone=sample.time_zone,
+        work_calendar=_calendar_in(sample.time_zone),
         is_service_account=sample.is_service_account,
         # The sample's months are remembered by when its people joined.
         date_joined=clock.start_of_day(run.start),
@@ -64,6 +66,11 @@ def _ensure_person(run: SampleRun, sample: SamplePerson, password: str) -> bool:
     with record_as(system_actor(), "Joined the sample group"):
         user.save()
     return True
+
+
+def _calendar_in(time_zone: str) -> WorkCalendar | None:
+    names = [values["name"] for values in CALENDARS]
+    return WorkCalendar.objects.filter(name__in=names, time_zone=time_zone).first()
 
 
 def load_entities(run: SampleRun) -> None:

@@ -176,7 +176,7 @@ def posting_credit(
         raise field_error(
             "amount", "amount_not_positive", "Give the amount to take back as a positive number."
         )
-    _check_minor_unit(amount, locked.currency)
+    check_minor_unit(amount, locked.currency)
     _check_no_later_step(locked)
     lines = list(locked.lines.annotate(credited=Sum("credited_by__amount")).order_by("line_number"))
     giving = locked.source_department_id
@@ -286,14 +286,34 @@ def _plan(
     check_period(period_start, period_end)
     entity = department.entity
     currency = currency or entity.currency
-    _check_minor_unit(amount, currency)
+    check_minor_unit(amount, currency)
     if amount == 0:
         raise field_error(
             "amount", "amount_zero", "There is nothing to allocate: give an amount other than zero."
         )
-    _check_targets(actor, entity, department, splits, accounting_date(period_end))
+    targets = [split.department for split in splits]
+    check_targets(
+        actor,
+        entity,
+        targets or [department],
+        accounting_date(period_end),
+        pointer="/splits/{}/department_id" if targets else "/department_id",
+        granted=[department],
+    )
     if not splits:
         return AllocationPlan(entity, amount, currency, "", [AllocationPart(department, None, amount)])
+    basis, parts = parts_of(splits, amount, currency)
+    return AllocationPlan(entity, amount, currency, basis, parts)
+
+
+def parts_of(
+    splits: Sequence[Split], amount: Decimal, currency: str
+) -> tuple[AllocationBasis, list[AllocationPart]]:
+    """The basis of the splits and what each target gets of ``amount``, to the minor unit (ALC-01 to ALC-03).
+
+    Raises Invalid ``splits_mixed``, ``split_negative``, ``too_precise``, ``percent_not_100``, ``amounts_not_total``,
+    ``ratio_not_positive``, ….
+    """
     basis, weights = _weights(splits)
     if basis == AllocationBasis.PERCENT:
         check_percentages(weights)
@@ -304,10 +324,11 @@ def _plan(
         AllocationPart(split.department, abs(weight), part)
         for split, weight, part in zip(splits, weights, amounts, strict=True)
     ]
-    return AllocationPlan(entity, amount, currency, basis, parts)
+    return basis, parts
 
 
-def _check_minor_unit(amount: Decimal, currency: str) -> None:
+def check_minor_unit(amount: Decimal, currency: str) -> None:
+    """Refuse an amount that is finer than the currency's minor unit, or too large."""
     try:
         at_minor_unit = round_money(amount, currency) == amount
     except Invalid as error:
@@ -322,35 +343,42 @@ def _check_minor_unit(amount: Decimal, currency: str) -> None:
         )
 
 
-def _check_targets(
-    actor: User, entity: Entity, department: Department, splits: Sequence[Split], day: datetime.date
+def check_targets(
+    actor: User,
+    entity: Entity,
+    targets: Sequence[Department],
+    day: datetime.date,
+    *,
+    pointer: str = "/splits/{}/department_id",
+    granted: Sequence[Department] = (),
 ) -> None:
-    targets = [(split.department, f"/splits/{number}/department_id") for number, split in enumerate(splits)]
-    if not targets:
-        targets = [(department, "/department_id")]
+    """Refuse targets that are named twice, of another group than ``entity``, or take no cost on the day (ALC-05).
+
+    The right to allocate is asked at every target but those ``granted``. ``pointer`` names the input by its number.
+    """
     refused: list[BillingError] = []
-    entity_ids = {target.entity_id for target, _ in targets} | {entity.pk}
+    entity_ids = {target.entity_id for target in targets} | {entity.pk}
     inactive = set(Entity.objects.filter(pk__in=entity_ids, is_active=False).values_list("pk", flat=True))
     foreign = _outside_group(entity, entity_ids)
     seen: set[int] = set()
-    for target, pointer in targets:
+    free = {department.pk for department in granted}
+    for number, target in enumerate(targets):
+        where = pointer.format(number)
         if target.pk in seen:
             detail = f"{target} is named twice. Give each department once."
-            raise Invalid(
-                "split_duplicate", detail, errors=[FieldProblem(pointer, "split_duplicate", detail)]
-            )
+            raise Invalid("split_duplicate", detail, errors=[FieldProblem(where, "split_duplicate", detail)])
         seen.add(target.pk)
-        if target.pk != department.pk:
+        if target.pk not in free:
             require(actor, "entities.add_costallocation", target)
         if target.entity_id in foreign:
             detail = f"{target} belongs to another group than {entity}."
-            raise Invalid("other_group", detail, errors=[FieldProblem(pointer, "other_group", detail)])
+            raise Invalid("other_group", detail, errors=[FieldProblem(where, "other_group", detail)])
         if target.entity_id in inactive:
             detail = f"The entity of {target} is inactive. Choose another department."
             refused.append(
-                Conflict("entity_inactive", detail, errors=[FieldProblem(pointer, "entity_inactive", detail)])
+                Conflict("entity_inactive", detail, errors=[FieldProblem(where, "entity_inactive", detail)])
             )
-        elif (refusal := refusal_of_target(target, day, pointer)) is not None:
+        elif (refusal := refusal_of_target(target, day, where)) is not None:
             refused.append(refusal)
     if refused:
         problems = [problem for refusal in refused for problem in refusal.errors]
@@ -368,10 +396,10 @@ def _outside_group(entity: Entity, entity_ids: set[int]) -> set[int]:
     return {entity_id for entity_id in entity_ids if tops[entity_id] != tops[entity.pk]}
 
 
-def _weights(splits: Sequence[Split]) -> tuple[str, list[Decimal]]:
+def _weights(splits: Sequence[Split]) -> tuple[AllocationBasis, list[Decimal]]:
     """The one kind of weight that all splits have, and the weights."""
     kinds = (AllocationBasis.PERCENT, AllocationBasis.AMOUNT, AllocationBasis.RATIO)
-    used: set[str] = set()
+    used: set[AllocationBasis] = set()
     weights: list[Decimal] = []
     for number, split in enumerate(splits):
         given = [(kind, getattr(split, kind)) for kind in kinds if getattr(split, kind) is not None]

@@ -40,13 +40,16 @@ class EntityDetails(TypedDict, total=False):
     language: str
     payment_terms_days: int
     credit_limit: Decimal | None
+    credit_limit_policy: str
     consolidated_billing: bool
     time_zone: str
     fiscal_year_start_month: int
     tax_treatment: str
     tax_rate: Decimal
+    usage_markup_percent: Decimal
     is_issuer: bool
     is_default_issuer: bool
+    tax_rounding: str
     bank_name: str
     iban: str
     bic: str

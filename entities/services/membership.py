@@ -12,6 +12,7 @@ from core.history import record_as
 from core.models import User
 from core.outbox import publish
 from entities.access import STAFF_ROLES, memberships_covering, permissions_of
+from entities.grant_checks import check_grant
 from entities.models import Department, Entity, Membership, Role
 from entities.services.records import check_fields, field_error, save_record
 
@@ -36,7 +37,8 @@ def membership_grant(
 
     The actor needs ``entities.manage_membership`` there, and every right that the role gives: nobody raises
     others above themselves. A membership that had ended is taken up again. Raises Forbidden ``role_above_own``,
-    Invalid ``department_of_other_entity``, ``role_of_service_accounts``, Conflict ``already_granted``.
+    Invalid ``department_of_other_entity``, ``role_of_service_accounts``, Conflict ``already_granted``, and what
+    apps above refuse, such as ``incompatible_duties`` (APR-15).
     """
     place = department or entity
     require(actor, "entities.manage_membership", place)
@@ -53,6 +55,7 @@ def membership_grant(
     membership.valid_from, membership.valid_to = valid_from, valid_to
     _check(membership)
     _check_not_above(actor, role, place)
+    check_grant(membership, actor)
     granted = Conflict("already_granted", f"{user} was given this role by somebody else just now.")
     with record_as(actor, reason):
         save_record(membership, {"membership_once": granted})
@@ -78,10 +81,17 @@ def membership_update(
     ends = valid_to is not None and locked.valid_to is None
     if narrows or ends:
         _check_not_last_administrator(locked)
+    widens = (
+        (include_descendants is True and not locked.include_descendants)
+        or (locked.valid_to is not None and (valid_to is None or valid_to > locked.valid_to))
+        or (locked.valid_from is not None and (valid_from is None or valid_from < locked.valid_from))
+    )
     if include_descendants is not None:
         locked.include_descendants = include_descendants
     locked.valid_from, locked.valid_to = valid_from, valid_to
     _check(locked)
+    if widens:
+        check_grant(locked, actor)
     with record_as(actor, reason):
         locked.save()
         staff_flag_refresh(locked.user)
@@ -143,6 +153,20 @@ def staff_flag_refresh(user: User) -> None:
     if user.is_staff != holds:
         user.is_staff = holds
         user.save(update_fields=["is_staff"])
+
+
+def refuse_last_administrator(user: User) -> None:
+    """Core's question before it deactivates somebody: raises Conflict ``last_administrator`` (ENT-05)."""
+    held = Membership.objects.in_force().filter(
+        user=user, role=Role.ADMINISTRATOR, department__isnull=True, entity__parent__isnull=True
+    )
+    # The entities first, as above: two administrators who deactivate each other at once are told apart here.
+    roots = (
+        Entity.objects.select_for_update(no_key=True).filter(pk__in=held.values("entity_id")).order_by("pk")
+    )
+    list(roots)
+    for membership in held.select_related("entity", "user"):
+        _check_not_last_administrator(membership)
 
 
 def grantable_roles(actor: User, place: Entity | Department) -> list[str]:

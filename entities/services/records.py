@@ -28,7 +28,12 @@ def check_fields(record: models.Model) -> None:
                 field.name, "null_characters_not_allowed", "Text must not contain NUL characters."
             )
     try:
-        record.clean_fields(exclude={field.name for field in fields if field.is_relation})
+        # A protected state takes no value, not even its own.
+        record.clean_fields(
+            exclude={
+                field.name for field in fields if field.is_relation or getattr(field, "protected", False)
+            }
+        )
     except ValidationError as error:
         raise from_validation_error(error) from error
 

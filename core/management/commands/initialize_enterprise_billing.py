@@ -10,7 +10,7 @@ from django.db import connection
 from core.errors import BillingError
 from core.history import Channel, acting
 from core.sample_data.run import SampleRun, steps
-from core.sample_data.sign_ins import API_SIGN_INS, DEMO_PASSWORD, DEMO_SIGN_INS
+from core.sample_data.sign_ins import API_SIGN_INS, DEMO_PASSWORD, DEMO_SIGN_INS, PAGE_SIGN_INS
 
 ANY_TWO_NUMBERS = (0x5461, 0x6D70)
 """Names the advisory lock: two loads at once wait for each other."""
@@ -76,8 +76,13 @@ class Command(BaseCommand):
             self._say("With these settings nobody of the sample group can sign in.")
             return
         self._say(f"Sign in with the password {DEMO_PASSWORD} as:")
-        width = max(len(username) for _, username, _ in [*DEMO_SIGN_INS, *API_SIGN_INS])
-        for where, people in (("back-office and API", DEMO_SIGN_INS), ("API only", API_SIGN_INS)):
+        groups = (
+            ("back-office, pages and API", DEMO_SIGN_INS),
+            ("pages and API", PAGE_SIGN_INS),
+            ("API only", API_SIGN_INS),
+        )
+        width = max(len(username) for _, people in groups for _, username, _ in people)
+        for where, people in groups:
             for role, username, _ in people:
                 self._say(f"  {username:<{width}}  {role} ({where})")
 

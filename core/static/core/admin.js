@@ -103,6 +103,53 @@
         document.querySelector("#login-form [type=submit]").focus();
     });
 
+    // --- Fields that look their choices up: select2 names neither its box nor its search --------------------
+    function nameOf(select) {
+        const label = select.labels && select.labels[0];
+        if (label) {
+            label.id = label.id || `${select.id}_label`;
+            return { id: label.id, text: label.textContent.trim() };
+        }
+        const cell = select.closest("td");
+        const head = cell && cell.closest("table").querySelectorAll("thead th")[cell.cellIndex];
+        return { id: "", text: select.getAttribute("aria-label") || (head ? head.textContent.trim() : "") };
+    }
+    function nameBoxes() {
+        document.querySelectorAll("select.select2-hidden-accessible").forEach((select) => {
+            const box = select.nextElementSibling && select.nextElementSibling.querySelector(".select2-selection");
+            const name = nameOf(select);
+            if (!box || !name.text || box.dataset.named) return;
+            box.dataset.named = "yes";
+            const chosen = box.getAttribute("aria-labelledby");
+            if (name.id && chosen) box.setAttribute("aria-labelledby", `${name.id} ${chosen}`);
+            else {
+                box.removeAttribute("aria-labelledby");
+                box.setAttribute("aria-label", name.text);
+            }
+            box.querySelectorAll(".select2-search__field").forEach((field) => field.setAttribute("aria-label", name.text));
+            // It only shows what is chosen; the box around it is the control.
+            const text = box.querySelector(".select2-selection__rendered[role=textbox]");
+            if (text) ["role", "aria-readonly"].forEach((name) => text.removeAttribute(name));
+        });
+    }
+    function nameSearch(event) {
+        const open = document.querySelector(".select2-container--open .select2-dropdown");
+        if (!open) return;
+        const name = nameOf(event.target).text || "Choices";
+        open.querySelectorAll(".select2-search__field, .select2-results__options").forEach((part) =>
+            part.setAttribute("aria-label", name));
+    }
+    document.addEventListener("DOMContentLoaded", () => {
+        nameBoxes();
+        // Boxes come when their scripts are ready, and with each row that is added.
+        const fresh = (node) => node.nodeType === Node.ELEMENT_NODE && node.matches(".select2-container");
+        new MutationObserver((changes) => {
+            if (changes.some((change) => [...change.addedNodes].some(fresh))) setTimeout(nameBoxes);
+        }).observe(document.body, { childList: true, subtree: true });
+        const jquery = window.django && window.django.jQuery;
+        if (jquery) jquery(document).on("select2:open", nameSearch);
+    });
+
     // --- Live progress ------------------------------------------------------------------------------------
     async function follow(box) {
         const bar = box.querySelector("progress");
