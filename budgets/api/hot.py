@@ -6,17 +6,13 @@ the caller within the rate limit, parse, call the service, write JSON. Everythin
 give the same answers. The short way halves the cost of a call.
 """
 
-import json
 from abc import abstractmethod
 from functools import wraps
 from io import BytesIO
 from typing import Any, ClassVar
 
-from django.core.exceptions import SuspiciousOperation
-from django.db import DatabaseError
-from django.http import HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
-from rest_framework.exceptions import APIException, Throttled
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -32,33 +28,22 @@ from budgets.services.charges import ChargeLine, budget_charge, budget_check_ava
 from budgets.services.ledger import Source
 from core.api.base import BillingAPIView
 from core.api.parsers import StrictJSONParser
-from core.api.problems import CHALLENGE, CONTENT_TYPE, problem_body, translate
+from core.api.plain_calls import (
+    REFUSALS,
+    idempotency_key,
+    is_plain_call,
+    json_answer,
+    plain_caller,
+    refusal_answer,
+)
 from core.api.schema import operation
-from core.api.throttling import CallerThrottle
-from core.api.tokens import user_of_access_token
-from core.errors import BillingError, FieldProblem, Invalid
-from core.history import set_actor
+from core.errors import FieldProblem, Invalid
 from core.idempotency import run_idempotent
 from core.models import User
 
-BEARER = "Bearer "
-ANY_JSON = frozenset({"", "*/*", "application/json"})
-# What `translate` makes problems of; anything else is a fault of ours and Django's to report.
-REFUSALS = (BillingError, APIException, DatabaseError, SuspiciousOperation, UnreadablePostError)
 LARGEST_KEY = 2**63 - 1
-UNAUTHORIZED = 401
 
 Answer = tuple[int, dict[str, Any]]
-
-
-def is_plain_call(request: HttpRequest) -> bool:
-    """Whether the short way answers it."""
-    return (
-        request.method == "POST"
-        and request.META.get("HTTP_AUTHORIZATION", "").startswith(BEARER)
-        and request.META.get("CONTENT_TYPE", "").partition(";")[0].strip().lower() == "application/json"
-        and request.META.get("HTTP_ACCEPT", "") in ANY_JSON
-    )
 
 
 class HotView(BillingAPIView):
@@ -94,67 +79,27 @@ class HotView(BillingAPIView):
         try:
             return cls._plain_answer(request, pk)
         except REFUSALS as error:
-            return _refusal(request, error)
+            return refusal_answer(request, error)
 
     @classmethod
     def _plain_answer(cls, request: HttpRequest, pk: int) -> HttpResponse:
-        user = user_of_access_token(request.META["HTTP_AUTHORIZATION"][len(BEARER) :].strip().encode())
-        set_actor(user)
-        request.user = user
-        throttle: Any = CallerThrottle()
-        if not throttle.allow_request(request, None):
-            raise Throttled(throttle.wait())
+        user = plain_caller(request)
         body = request.body
-        key = request.META.get("HTTP_IDEMPOTENCY_KEY")
-        if key is None or not cls.writes:
+        key = idempotency_key(request) if cls.writes else None
+        if key is None:
             status, answer = cls.handle(user, pk, StrictJSONParser().parse(BytesIO(body)))
-            return _json(status, answer)
-        if not key.strip():
-            raise Invalid(
-                "invalid_idempotency_key", "The idempotency key is empty. A random UUID is a good one."
-            )
+            return json_answer(status, answer)
         done = run_idempotent(
             user=user,
-            key=key.strip(),
+            key=key,
             scope=f"POST {request.path}",
             body=body,
             handler=lambda: cls.handle(user, pk, StrictJSONParser().parse(BytesIO(body))),
         )
-        response = _json(done.status, done.body)
+        response = json_answer(done.status, done.body)
         if done.replayed:
             response["Idempotency-Replayed"] = "true"
         return response
-
-
-def _json(status: int, body: Any) -> HttpResponse:
-    text = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-    return HttpResponse(
-        text.encode(),
-        status=status,
-        content_type="application/json",
-        headers={"Cache-Control": "private, no-cache"},
-    )
-
-
-def _refusal(request: HttpRequest, error: Exception) -> HttpResponse:
-    """The same problem document as REST framework's way gives; what it does not know is raised again."""
-    problem = translate(error)
-    if problem is None:
-        raise error
-    headers = {"Cache-Control": "private, no-cache"}
-    if problem.status_code == UNAUTHORIZED:
-        headers["WWW-Authenticate"] = CHALLENGE
-    if problem.wait is not None:
-        headers["Retry-After"] = str(int(problem.wait))
-    body = problem_body(
-        problem.status_code,
-        problem.code,
-        str(problem.detail),
-        instance=request.path,
-        errors=problem.flat_errors,
-        extra=problem.extra,
-    )
-    return JsonResponse(body, status=problem.status_code, content_type=CONTENT_TYPE, headers=headers)
 
 
 # --- Checking --------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ import django.db.models.deletion
 import django.db.models.expressions
 import django.db.models.functions.comparison
 import django.db.models.functions.text
-import django_fsm
 import simple_history.models
 from django.conf import settings
 from django.db import migrations, models
@@ -42,7 +41,7 @@ class Migration(migrations.Migration):
                 ('period_type', models.CharField(choices=[('monthly', 'Month'), ('quarterly', 'Quarter'), ('annual', 'Year'), ('custom', 'Custom')], default='annual', max_length=10)),
                 ('period_start', models.DateField()),
                 ('period_end', models.DateField(help_text='The first day after the period.')),
-                ('status', django_fsm.FSMField(choices=[('draft', 'Draft'), ('open', 'Open'), ('soft_closed', 'Soft-closed'), ('closed', 'Closed')], default='draft', max_length=12, protected=True)),
+                ('status', models.CharField(choices=[('draft', 'Draft'), ('open', 'Open'), ('soft_closed', 'Soft-closed'), ('closed', 'Closed')], default='draft', max_length=12)),
                 ('control', models.CharField(choices=[('off', 'Off: recorded only'), ('advisory', 'Advisory: overspend allowed and flagged'), ('absolute', 'Absolute: never overspent')], default='absolute', max_length=10)),
                 ('overspend_limit', core.money.MoneyField(blank=True, decimal_places=4, help_text='Advisory control: how far beyond the budget; empty means no limit.', max_digits=20, null=True)),
                 ('approval_threshold', core.money.MoneyField(blank=True, decimal_places=4, help_text='A charge above it needs an approved request; empty means none does.', max_digits=20, null=True)),
@@ -165,7 +164,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
                 ('updated_at', models.DateTimeField(auto_now=True)),
-                ('status', django_fsm.FSMField(choices=[('proposed', 'Proposed'), ('approved', 'Approved'), ('rejected', 'Rejected')], default='proposed', max_length=10, protected=True)),
+                ('status', models.CharField(choices=[('proposed', 'Proposed'), ('approved', 'Approved'), ('rejected', 'Rejected')], default='proposed', max_length=10)),
                 ('reason', models.CharField(max_length=500)),
                 ('decided_at', models.DateTimeField(blank=True, null=True)),
                 ('decision_comment', models.CharField(blank=True, max_length=500)),
@@ -190,7 +189,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
                 ('updated_at', models.DateTimeField(auto_now=True)),
-                ('status', django_fsm.FSMField(choices=[('proposed', 'Proposed'), ('approved', 'Approved'), ('rejected', 'Rejected')], default='proposed', max_length=10, protected=True)),
+                ('status', models.CharField(choices=[('proposed', 'Proposed'), ('approved', 'Approved'), ('rejected', 'Rejected')], default='proposed', max_length=10)),
                 ('reason', models.CharField(max_length=500)),
                 ('decided_at', models.DateTimeField(blank=True, null=True)),
                 ('decision_comment', models.CharField(blank=True, max_length=500)),
@@ -230,7 +229,7 @@ class Migration(migrations.Migration):
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
                 ('updated_at', models.DateTimeField(auto_now=True)),
-                ('status', django_fsm.FSMField(choices=[('proposed', 'Proposed'), ('approved', 'Approved'), ('rejected', 'Rejected')], default='proposed', max_length=10, protected=True)),
+                ('status', models.CharField(choices=[('proposed', 'Proposed'), ('approved', 'Approved'), ('rejected', 'Rejected')], default='proposed', max_length=10)),
                 ('reason', models.CharField(max_length=500)),
                 ('decided_at', models.DateTimeField(blank=True, null=True)),
                 ('decision_comment', models.CharField(blank=True, max_length=500)),
@@ -301,7 +300,7 @@ class Migration(migrations.Migration):
                 ('period_type', models.CharField(choices=[('monthly', 'Month'), ('quarterly', 'Quarter'), ('annual', 'Year'), ('custom', 'Custom')], default='annual', max_length=10)),
                 ('period_start', models.DateField()),
                 ('period_end', models.DateField(help_text='The first day after the period.')),
-                ('status', django_fsm.FSMField(choices=[('draft', 'Draft'), ('open', 'Open'), ('soft_closed', 'Soft-closed'), ('closed', 'Closed')], default='draft', max_length=12, protected=True)),
+                ('status', models.CharField(choices=[('draft', 'Draft'), ('open', 'Open'), ('soft_closed', 'Soft-closed'), ('closed', 'Closed')], default='draft', max_length=12)),
                 ('control', models.CharField(choices=[('off', 'Off: recorded only'), ('advisory', 'Advisory: overspend allowed and flagged'), ('absolute', 'Absolute: never overspent')], default='absolute', max_length=10)),
                 ('overspend_limit', core.money.MoneyField(blank=True, decimal_places=4, help_text='Advisory control: how far beyond the budget; empty means no limit.', max_digits=20, null=True)),
                 ('approval_threshold', core.money.MoneyField(blank=True, decimal_places=4, help_text='A charge above it needs an approved request; empty means none does.', max_digits=20, null=True)),

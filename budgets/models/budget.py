@@ -10,12 +10,14 @@ from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
 from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Coalesce, Lower, NullIf
-from django_fsm import FSMField, transition
+from django_fsm import transition
 
 from budgets.querysets import BudgetQuerySet, OfBudgetQuerySet
+from core.constraints import same_number
 from core.history import AuditedHistory
 from core.models import TimestampedModel, VersionedModel
 from core.money import CurrencyField, MoneyField
+from core.states import StateField
 
 
 class PeriodType(models.TextChoices):
@@ -58,7 +60,7 @@ class RolloverPolicy(models.TextChoices):
     UNSPENT = "unspent", "Open commitments and a share of what is unspent"
 
 
-# What a budget pays for is its category, or else its name; as a number, see _same.
+# What a budget pays for is its category, or else its name; as a number: see core.constraints.
 _PURPOSE = (
     Func(
         Lower(Coalesce(NullIf(F("category"), Value("")), F("name"))),
@@ -68,11 +70,6 @@ _PURPOSE = (
     )
     / 2
 )
-
-
-def _same(number: models.Expression | F) -> Func:
-    """Equality inside a GiST index, as the range [n, n]: without the contrib extension btree_gist."""
-    return Func(number, number, Value("[]", output_field=models.CharField()), function="int8range")
 
 
 class Budget(VersionedModel, TimestampedModel):
@@ -113,7 +110,7 @@ class Budget(VersionedModel, TimestampedModel):
     period_type = models.CharField(max_length=10, choices=PeriodType, default=PeriodType.ANNUAL)
     period_start = models.DateField()
     period_end = models.DateField(help_text="The first day after the period.")
-    status = FSMField(max_length=12, choices=BudgetStatus, default=BudgetStatus.DRAFT, protected=True)
+    status = StateField(max_length=12, choices=BudgetStatus, default=BudgetStatus.DRAFT, protected=True)
     control = models.CharField(max_length=10, choices=Control, default=Control.ABSOLUTE)
     overspend_limit = MoneyField(
         null=True,
@@ -281,9 +278,9 @@ class Budget(VersionedModel, TimestampedModel):
             ExclusionConstraint(
                 name="budget_no_overlap",
                 expressions=[
-                    (_same(F("entity_id")), RangeOperators.OVERLAPS),
-                    (_same(Coalesce(F("department_id"), Value(0))), RangeOperators.OVERLAPS),
-                    (_same(_PURPOSE), RangeOperators.OVERLAPS),
+                    (same_number(F("entity_id")), RangeOperators.OVERLAPS),
+                    (same_number(Coalesce(F("department_id"), Value(0))), RangeOperators.OVERLAPS),
+                    (same_number(_PURPOSE), RangeOperators.OVERLAPS),
                     (
                         Func(
                             F("period_start"),

@@ -3,11 +3,12 @@
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
-from django_fsm import FSMField, transition
+from django_fsm import transition
 
 from budgets.querysets import BudgetChangeQuerySet, BudgetRolloverQuerySet, BudgetTransferQuerySet
 from core.models import TimestampedModel
 from core.money import MoneyField
+from core.states import StateField
 
 
 class DecisionStatus(models.TextChoices):
@@ -19,7 +20,7 @@ class DecisionStatus(models.TextChoices):
 class Decided(TimestampedModel):
     """Asked for by one person and decided by another."""
 
-    status = FSMField(
+    status = StateField(
         max_length=10,
         choices=DecisionStatus,
         default=DecisionStatus.PROPOSED,

@@ -202,16 +202,33 @@ def revision_propose(
     with transaction.atomic():
         seen = get_visible(Budget.objects.all(), actor, budget_id, name="budget")
         require(actor, "budgets.change_budget", seen)
-        budget = lock_budgets({seen.pk})[seen.pk]
-        change = at_minor_unit(parse_amount(delta), budget.currency)
-        if change == 0:
-            raise Invalid(
-                "revision_changes_nothing", "Give the change: more than zero to raise, less to lower."
-            )
-        last = BudgetRevision.objects.filter(budget=budget).aggregate(last=Max("number"))["last"] or 0
-        return BudgetRevision.objects.create(
-            budget=budget, number=last + 1, delta=change, reason=reason, requested_by=actor
-        )
+        return _new_revision(seen.pk, delta, reason, requested_by=actor)
+
+
+def _new_revision(
+    budget_id: int, delta: Decimal | str | int, reason: str, *, requested_by: User
+) -> BudgetRevision:
+    budget = lock_budgets({budget_id})[budget_id]
+    change = at_minor_unit(parse_amount(delta), budget.currency)
+    if change == 0:
+        raise Invalid("revision_changes_nothing", "Give the change: more than zero to raise, less to lower.")
+    last = BudgetRevision.objects.filter(budget=budget).aggregate(last=Max("number"))["last"] or 0
+    return BudgetRevision.objects.create(
+        budget=budget, number=last + 1, delta=change, reason=reason, requested_by=requested_by
+    )
+
+
+def revision_grant(
+    *, budget_id: int, delta: Decimal, reason: str, requested_by: User, granted_by: User
+) -> BudgetRevision:
+    """Put in force a revision that an approved request asked for: approvals has seen to it who may (BUD-25).
+
+    Raises what ``revision_approve`` raises of funds and states; Forbidden ``second_person_needed``.
+    """
+    with transaction.atomic():
+        revision = _new_revision(budget_id, delta, reason, requested_by=requested_by)
+        _require_another_person(revision, granted_by)
+        return _put_in_force(revision, granted_by, "")
 
 
 def revision_approve(*, actor: User, revision_id: int, comment: str = "") -> BudgetRevision:
@@ -222,32 +239,36 @@ def revision_approve(*, actor: User, revision_id: int, comment: str = "") -> Bud
         revision = BudgetRevision.objects.select_for_update(of=("self",)).get(pk=revision_id)
         _require_undecided(revision)
         _require_another_person(revision, actor)
-        locked = lock_for_allocation({revision.budget_id})
-        budget = locked[revision.budget_id]
-        left = budget.available_amount + revision.delta
-        if revision.delta < 0 and left < 0:
-            raise insufficient_budget([BudgetShortfall(budget=budget, asked=-revision.delta, short=-left)])
-        post(
-            [
-                Movement(
-                    budget_id=budget.pk,
-                    kind=EntryKind.ADJUSTMENT,
-                    posting_date=posting_date_within(budget, business_day(budget)),
-                    description=f"Revision {revision.number}",
-                    document_amount=revision.delta,
-                    document_currency=budget.currency,
-                    allocated=revision.delta,
-                    reference=f"revision:{revision.pk}",
-                    reason=revision.reason,
-                )
-            ],
-            actor=actor,
-            locked=locked,
-        )
-        require_allocations_fit(locked, {budget.pk})
-        _decide(revision, actor, revision.approve, comment)
-        spread_allocation(budget)
-        return revision
+        return _put_in_force(revision, actor, comment)
+
+
+def _put_in_force(revision: BudgetRevision, actor: User, comment: str) -> BudgetRevision:
+    locked = lock_for_allocation({revision.budget_id})
+    budget = locked[revision.budget_id]
+    left = budget.available_amount + revision.delta
+    if revision.delta < 0 and left < 0:
+        raise insufficient_budget([BudgetShortfall(budget=budget, asked=-revision.delta, short=-left)])
+    post(
+        [
+            Movement(
+                budget_id=budget.pk,
+                kind=EntryKind.ADJUSTMENT,
+                posting_date=posting_date_within(budget, business_day(budget)),
+                description=f"Revision {revision.number}",
+                document_amount=revision.delta,
+                document_currency=budget.currency,
+                allocated=revision.delta,
+                reference=f"revision:{revision.pk}",
+                reason=revision.reason,
+            )
+        ],
+        actor=actor,
+        locked=locked,
+    )
+    require_allocations_fit(locked, {budget.pk})
+    _decide(revision, actor, revision.approve, comment)
+    spread_allocation(budget)
+    return revision
 
 
 # --- Overrides -------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Commitments: promised money, from the promise to its last consumption (BUD-02, BUD-09 to BUD-18, BUD-31)."""
 
 import datetime
+from dataclasses import dataclass
 from decimal import Decimal
 
 from django.conf import settings
@@ -35,6 +36,22 @@ ZERO = Decimal(0)
 HUNDRED = Decimal(100)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promise:
+    """What is to be promised: the document's amount in ``currency`` (the budget's if None), with its tax."""
+
+    amount: Decimal | str | int
+    description: str
+    currency: str | None = None
+    tax: Decimal | str | int = 0
+    tax_recoverable: bool = True
+    reference: str = ""
+    commitment_date: datetime.date | None = None
+    expires_at: datetime.datetime | None = None
+    status: CommitmentStatus = CommitmentStatus.APPROVED
+    source: Source | None = None
+
+
 def budget_commit(
     *,
     actor: User,
@@ -55,53 +72,83 @@ def budget_commit(
     ``expires_at`` defaults to 90 days after the budget's period. A retry of the same source returns the first
     commitment (BUD-08). Raises what ``post`` raises; NotFound for a budget that the actor does not see.
     """
+    seen = get_visible(Budget.objects.all(), actor, budget_id, name="budget")
+    require(actor, "budgets.charge_budget", seen)
+    promise = Promise(
+        amount=amount,
+        description=description,
+        currency=currency,
+        tax=tax,
+        tax_recoverable=tax_recoverable,
+        reference=reference,
+        commitment_date=commitment_date,
+        expires_at=expires_at,
+        status=CommitmentStatus.PENDING if pending else CommitmentStatus.APPROVED,
+        source=source,
+    )
+    return commitment_take(actor=actor, budget_id=seen.pk, promise=promise)
+
+
+def commitment_take(*, actor: User, budget_id: int, promise: Promise) -> Commitment:
+    """Make the promise in the actor's name; whoever calls has seen to it that they may."""
     with transaction.atomic():
-        seen = get_visible(Budget.objects.all(), actor, budget_id, name="budget")
-        require(actor, "budgets.charge_budget", seen)
-        locked = lock_budgets({seen.pk})
-        budget = locked[seen.pk]
-        day = commitment_date or business_day(budget)
-        cost = cost_with_tax(amount, tax, currency or budget.currency, tax_recoverable=tax_recoverable)
-        value = in_budget_currency(budget, cost, currency, day)
-        earlier = _committed_before(budget, source)
-        commitment = earlier or Commitment.objects.create(
-            budget=budget,
-            status=CommitmentStatus.PENDING if pending else CommitmentStatus.APPROVED,
-            amount=value.amount,
-            document_amount=value.document_amount,
-            document_currency=value.document_currency,
-            rate=value.rate,
-            rate_date=value.rate_date,
-            description=description,
-            reference=reference,
-            commitment_date=day,
-            expires_at=_expiry(budget, expires_at),
-            source_type=source.type if source else "",
-            source_id=source.id if source else "",
-            created_by=actor,
+        locked = lock_budgets({budget_id})
+        budget = locked[budget_id]
+        day = promise.commitment_date or business_day(budget)
+        cost = cost_with_tax(
+            promise.amount,
+            promise.tax,
+            promise.currency or budget.currency,
+            tax_recoverable=promise.tax_recoverable,
         )
-        post(
-            [
-                Movement(
-                    budget_id=budget.pk,
-                    kind=EntryKind.COMMITMENT,
-                    posting_date=day,
-                    description=description,
-                    document_amount=value.document_amount,
-                    document_currency=value.document_currency,
-                    committed=value.amount,
-                    rate=value.rate,
-                    rate_date=value.rate_date,
-                    tax_recoverable=tax_recoverable,
-                    reference=reference,
-                    source=source,
-                    commitment_id=commitment.pk,
-                )
-            ],
-            actor=actor,
-            locked=locked,
-        )
+        value = in_budget_currency(budget, cost, promise.currency, day)
+        earlier = _committed_before(budget, promise.source)
+        commitment = earlier or promised(budget, promise, value, day, actor)
+        if earlier is None:
+            commitment.save()
+        post([movement_of(commitment, promise, value)], actor=actor, locked=locked)
         return commitment
+
+
+def promised(
+    budget: Budget, promise: Promise, value: BudgetAmount, day: datetime.date, actor: User
+) -> Commitment:
+    """The commitment of a promise, not written yet."""
+    return Commitment(
+        budget=budget,
+        status=promise.status,
+        amount=value.amount,
+        document_amount=value.document_amount,
+        document_currency=value.document_currency,
+        rate=value.rate,
+        rate_date=value.rate_date,
+        description=promise.description,
+        reference=promise.reference,
+        commitment_date=day,
+        expires_at=_expiry(budget, promise.expires_at),
+        source_type=promise.source.type if promise.source else "",
+        source_id=promise.source.id if promise.source else "",
+        created_by=actor,
+    )
+
+
+def movement_of(commitment: Commitment, promise: Promise, value: BudgetAmount) -> Movement:
+    """What the promise does to its budget."""
+    return Movement(
+        budget_id=commitment.budget_id,
+        kind=EntryKind.COMMITMENT,
+        posting_date=commitment.commitment_date,
+        description=promise.description,
+        document_amount=value.document_amount,
+        document_currency=value.document_currency,
+        committed=value.amount,
+        rate=value.rate,
+        rate_date=value.rate_date,
+        tax_recoverable=promise.tax_recoverable,
+        reference=promise.reference,
+        source=promise.source,
+        commitment_id=commitment.pk,
+    )
 
 
 def _expiry(budget: Budget, asked: datetime.datetime | None) -> datetime.datetime:
@@ -141,7 +188,11 @@ def lock_commitment(
     Returns the commitment and the locked budgets: its own, those above it and ``also``. What has expired on them
     is freed on the way, so an expired commitment comes back as such (BUD-17).
     """
-    seen = visible_commitment(actor=actor, commitment_id=commitment_id)
+    return lock_with_budgets(visible_commitment(actor=actor, commitment_id=commitment_id), also)
+
+
+def lock_with_budgets(seen: Commitment, also: int | None = None) -> tuple[Commitment, dict[int, Budget]]:
+    """Lock as ``lock_commitment`` does a commitment that the caller may use."""
     locked = lock_budgets({seen.budget_id} if also is None else {seen.budget_id, also})
     commitment = Commitment.objects.select_for_update(of=("self",)).get(pk=seen.pk)
     return commitment, locked
@@ -247,43 +298,10 @@ def commitment_consume(
             why = "Final invoice: the rest is free"
             movements.append(_release(commitment, budget, rest, within, why, reference))
             commitment.released_amount += rest
-        _settle(commitment, CommitmentStatus.CONSUMED)
+        close_if_used_up(commitment, CommitmentStatus.CONSUMED)
         commitment.save()
         posting = post(movements, actor=actor, locked=locked)
         return Posting([each for each in posting.entries if each.kind == EntryKind.CONSUMPTION], locked)
-
-
-def commitment_settle(
-    *,
-    actor: User,
-    commitment_id: int,
-    description: str,
-    reference: str = "",
-    source: Source | None = None,
-) -> Posting:
-    """The request was approved for good: what it had promised is spent, in one act (BUD-02, APR-23)."""
-    with transaction.atomic():
-        commitment, locked = lock_commitment(actor=actor, commitment_id=commitment_id)
-        budget = locked[commitment.budget_id]
-        require_open(commitment, budget)
-        rest = commitment.remainder
-        commitment.consumed_amount += rest
-        _settle(commitment, CommitmentStatus.CONSUMED)
-        commitment.save()
-        movement = Movement(
-            budget_id=budget.pk,
-            kind=EntryKind.CONSUMPTION,
-            posting_date=posting_date_within(budget, business_day(budget)),
-            description=description,
-            document_amount=rest,
-            document_currency=budget.currency,
-            committed=-rest,
-            spent=rest,
-            reference=reference,
-            source=source,
-            commitment_id=commitment.pk,
-        )
-        return post([movement], actor=actor, locked=locked)
 
 
 def _bearing_budget_id(budget: Budget, day: datetime.date) -> int:
@@ -398,7 +416,7 @@ def _release(
     )
 
 
-def _settle(commitment: Commitment, closed_as: str) -> None:
+def close_if_used_up(commitment: Commitment, closed_as: str) -> None:
     if commitment.remainder == 0:
         commitment.status = closed_as
 
@@ -413,32 +431,33 @@ def commitment_release(
     """Give back a part of the remainder, or all of it (BUD-12, BUD-15, BUD-18); too much is refused, never clamped."""
     with transaction.atomic():
         commitment, locked = lock_commitment(actor=actor, commitment_id=commitment_id)
-        budget = locked[commitment.budget_id]
-        require_open(commitment, budget)
-        given_back = commitment.remainder if amount is None else positive_amount(amount, budget.currency)
-        if given_back > commitment.remainder:
-            raise Conflict(
-                "release_exceeds_remainder",
-                f"Only {plain_amount(commitment.remainder, budget.currency)} {budget.currency} of the commitment "
-                f"remain; {plain_amount(given_back, budget.currency)} cannot be released.",
-                extra={"remainder": plain_amount(commitment.remainder, budget.currency)},
-            )
-        commitment.released_amount += given_back
-        _settle(commitment, CommitmentStatus.RELEASED)
-        commitment.save()
-        day = posting_date_within(budget, business_day(budget))
-        return post([_release(commitment, budget, given_back, day, reason)], actor=actor, locked=locked)
+        return release_locked(commitment, locked, actor=actor, amount=amount, reason=reason)
 
 
-def commitment_approve(*, actor: User, commitment_id: int) -> Commitment:
-    """The request was approved and becomes an order to be invoiced: no money moves (BUD-02)."""
-    with transaction.atomic():
-        commitment, locked = lock_commitment(actor=actor, commitment_id=commitment_id)
-        budget = locked[commitment.budget_id]
-        require_open(commitment, budget)
-        commitment.status = CommitmentStatus.APPROVED
-        commitment.save()
-        return commitment
+def release_locked(
+    commitment: Commitment,
+    locked: dict[int, Budget],
+    *,
+    actor: User,
+    amount: Decimal | str | int | None,
+    reason: str,
+) -> Posting:
+    """Give back a part of a locked commitment, or all of it; whoever calls has seen to it that the actor may."""
+    budget = locked[commitment.budget_id]
+    require_open(commitment, budget)
+    given_back = commitment.remainder if amount is None else positive_amount(amount, budget.currency)
+    if given_back > commitment.remainder:
+        raise Conflict(
+            "release_exceeds_remainder",
+            f"Only {plain_amount(commitment.remainder, budget.currency)} {budget.currency} of the commitment "
+            f"remain; {plain_amount(given_back, budget.currency)} cannot be released.",
+            extra={"remainder": plain_amount(commitment.remainder, budget.currency)},
+        )
+    commitment.released_amount += given_back
+    close_if_used_up(commitment, CommitmentStatus.RELEASED)
+    commitment.save()
+    day = posting_date_within(budget, business_day(budget))
+    return post([_release(commitment, budget, given_back, day, reason)], actor=actor, locked=locked)
 
 
 def commitment_change(
@@ -471,7 +490,7 @@ def commitment_change(
             document_amount - before if before is not None else round_money(delta / commitment.rate, currency)
         )
         commitment.amount, commitment.document_amount = new_amount, document_amount
-        _settle(
+        close_if_used_up(
             commitment, CommitmentStatus.CONSUMED if commitment.consumed_amount else CommitmentStatus.RELEASED
         )
         commitment.save()

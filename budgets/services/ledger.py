@@ -338,9 +338,14 @@ def headroom(budget: Budget) -> Decimal | None:
 
 
 def _append(movements: Sequence[Movement], actor: User) -> list[BudgetEntry]:
+    return BudgetEntry.objects.bulk_create(entries_of(movements, actor))
+
+
+def entries_of(movements: Iterable[Movement], actor: User) -> list[BudgetEntry]:
+    """The entries that book the movements, not written yet."""
     now = clock.now()
     request_id = current_request_id()
-    return BudgetEntry.objects.bulk_create(
+    return [
         BudgetEntry(
             budget_id=movement.budget_id,
             kind=movement.kind,
@@ -370,7 +375,7 @@ def _append(movements: Sequence[Movement], actor: User) -> list[BudgetEntry]:
             request_id=request_id,
         )
         for movement in movements
-    )
+    ]
 
 
 @dataclass(frozen=True, slots=True)
