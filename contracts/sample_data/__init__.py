@@ -1,0 +1,1 @@
+"""What contracts contributes to the sample group: plans, and contracts in every state."""
