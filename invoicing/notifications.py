@@ -24,7 +24,7 @@ def tell_finance(event: OutboxEvent) -> None:
     total = f"{event.payload['total']} {event.payload['currency']}"
     period = f"{invoice.period_start} until before {invoice.period_end}"
     if voided:
-        title = f"Invoice {invoice.number} is void"
+        title = f"{invoice.get_document_type_display()} {invoice.number} is void"
         body = f"{invoice.entity}, {total}, {period}. Reason: {event.payload['reason']}"
     else:
         title = f"Invoice {invoice.number} is issued"

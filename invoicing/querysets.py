@@ -3,7 +3,7 @@
 import datetime
 from typing import TYPE_CHECKING, Self
 
-from django.db.models import Exists, OuterRef, Q, QuerySet, Sum
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Sum
 
 from entities.querysets import (
     DepartmentScopedQuerySet,
@@ -63,19 +63,42 @@ class NumberSeriesQuerySet(EntityScopedQuerySet):
     entity_path = "issuer_id"
 
 
-class InvoiceQuerySet(QuerySet):
+class BetweenTwoQuerySet(QuerySet):
+    """Rows between a payer (`entity`) and an issuer: seen by who sees either of them as a whole."""
+
+    path = ""
+
     def visible_to(self, user: "User", permission: str | None = None) -> Self:
-        """Invoices of a payer or of an issuer that the user sees whole."""
         if sees_everything(user):
             return self
         visible = entity_ids_visible_to(user, permission)
-        return self.filter(Q(entity_id__in=visible) | Q(issuer_id__in=visible))
+        return self.filter(
+            Q(**{f"{self.path}entity_id__in": visible}) | Q(**{f"{self.path}issuer_id__in": visible})
+        )
 
+
+class PaymentQuerySet(BetweenTwoQuerySet):
+    pass
+
+
+class RefundQuerySet(BetweenTwoQuerySet):
+    pass
+
+
+class SettlementQuerySet(BetweenTwoQuerySet):
+    path = "invoice__"
+
+
+class InvoiceQuerySet(BetweenTwoQuerySet):
     def drafts(self) -> Self:
         return self.filter(status="draft")
 
-    def issued(self) -> Self:
-        return self.filter(status="issued")
+    def posted(self) -> Self:
+        """Numbered and not withdrawn, whether paid or not."""
+        return self.filter(status__in=("issued", "partially_paid", "paid"))
+
+    def of_type(self, document_type: str) -> Self:
+        return self.filter(document_type=document_type)
 
 
 class InvoiceLineQuerySet(QuerySet):
@@ -90,3 +113,78 @@ class InvoiceLineQuerySet(QuerySet):
             | Q(entity_id__in=visible)
             | Q(department_id__in=department_ids_visible_to(user, permission))
         )
+
+
+class InvoiceLineShareQuerySet(QuerySet):
+    def visible_to(self, user: "User", permission: str | None = None) -> Self:
+        """Shares in visible invoices, in lines of visible entities, and those of departments the user sees."""
+        if sees_everything(user):
+            return self
+        visible = entity_ids_visible_to(user, permission)
+        return self.filter(
+            Q(invoice_line__invoice__entity_id__in=visible)
+            | Q(invoice_line__invoice__issuer_id__in=visible)
+            | Q(invoice_line__entity_id__in=visible)
+            | Q(department__entity_id__in=visible)
+            | Q(department_id__in=department_ids_visible_to(user, permission))
+        )
+
+    def live(self) -> Self:
+        """Those that count, and together never exceed their line."""
+        return self.filter(status__in=("charged", "refused", "not_booked"))
+
+    def listed(self) -> Self:
+        """What budgets refused, to be tried again."""
+        return self.filter(status__in=("refused", "still_borne"))
+
+
+OPEN_RUNS = ("preparing", "prepared", "checked", "issuing")
+RUN_COUNTS = ("waiting", "nothing_to_invoice", "prepared", "failed", "issued", "left_out")
+
+
+class BillingScheduleQuerySet(EntityScopedQuerySet):
+    entity_path = "scope_id"
+
+    def active(self) -> Self:
+        return self.filter(is_active=True)
+
+
+class BillingRunQuerySet(EntityScopedQuerySet):
+    entity_path = "scope_id"
+
+    def open(self) -> Self:
+        return self.filter(status__in=OPEN_RUNS)
+
+    def counted(self) -> Self:
+        """Each with how many payers it has, in all (``payers``), per state (``count_failed`` …) and unusual ones."""
+        counts = {f"count_{status}": Count("items", filter=Q(items__status=status)) for status in RUN_COUNTS}
+        unusual = Count("items", filter=Q(items__status="prepared") & ~Q(items__anomalies=[]))
+        return self.annotate(payers=Count("items"), count_unusual=unusual, **counts)
+
+
+class BillingRunItemQuerySet(EntityScopedQuerySet):
+    entity_path = "run__scope_id"
+
+    def unusual(self) -> Self:
+        """Those with anomalies."""
+        return self.exclude(anomalies=[])
+
+
+class BankStatementQuerySet(EntityScopedQuerySet):
+    entity_path = "issuer_id"
+
+
+class BankTransactionQuerySet(EntityScopedQuerySet):
+    entity_path = "issuer_id"
+
+    def open(self) -> Self:
+        """Money that arrived and that no payment records yet."""
+        return self.filter(status="open")
+
+
+class DunningLevelQuerySet(EntityScopedQuerySet):
+    entity_path = "issuer_id"
+
+
+class DunningNoticeQuerySet(BetweenTwoQuerySet):
+    pass

@@ -5,19 +5,43 @@ from datetime import timedelta
 
 from celery import shared_task
 from django.db import transaction
+from django.db.models import Q
 from django.urls import reverse
 
 from core import clock
-from core.access import Actor
+from core.access import Actor, system_actor
 from core.errors import Forbidden
 from core.history import Channel, acting
 from core.models import User
 from core.notifications import notify
 from invoicing.documents.jobs import render_document
-from invoicing.models import ImportStatus, UsageImport
+from invoicing.models import (
+    WORKING_RUNS,
+    BillingRun,
+    BillingRunItem,
+    ImportStatus,
+    ItemStatus,
+    RunStatus,
+    UsageImport,
+)
+from invoicing.selectors.settlements import settlement_differences
+from invoicing.services.billing_runs import run_work
+from invoicing.services.billing_schedules import schedules_start_due
+from invoicing.services.dunning import dunning_run
 from invoicing.services.usage_imports import ImportResult, usage_import_is_running, usage_import_run
 
-__all__ = ["import_usage", "import_usage_after_commit", "render_document", "resume_usage_imports"]
+__all__ = [
+    "import_usage",
+    "import_usage_after_commit",
+    "render_document",
+    "resume_billing_runs",
+    "resume_usage_imports",
+    "run_dunning",
+    "start_scheduled_billing_runs",
+    "verify_settlements",
+    "work_on_billing_run",
+    "work_on_billing_run_after_commit",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -80,3 +104,68 @@ def _tell(actor: Actor, result: ImportResult) -> None:
         url=reverse("admin:invoicing_usageimport_change", args=[usage_import.pk]),
         email=False,
     )
+
+
+# --- Billing runs ----------------------------------------------------------------------------------------
+
+
+@shared_task(name="invoicing.work_on_billing_run")
+def work_on_billing_run(billing_run_id: int) -> str:
+    """Prepare, issue or clear up what the state of a run calls for; returns the state it is in then."""
+    with acting(channel=Channel.JOB):
+        return str(run_work(run=BillingRun.objects.get(pk=billing_run_id)).status)
+
+
+def work_on_billing_run_after_commit(run: BillingRun) -> None:
+    """Have a worker go on with a run, once what the caller has written is committed."""
+    transaction.on_commit(lambda: work_on_billing_run.delay(run.pk), robust=True)
+
+
+@shared_task(name="invoicing.resume_billing_runs")
+def resume_billing_runs() -> int:
+    """Take up runs whose worker died, or that no worker was told of. Returns how many."""
+    quiet_since = clock.now() - _LEFT_ALONE
+    left = BillingRunItem.objects.filter(
+        run__status=RunStatus.CANCELLED,
+        status__in=[ItemStatus.WAITING, ItemStatus.PREPARED, ItemStatus.FAILED],
+    )
+    unfinished = BillingRun.objects.filter(Q(status__in=WORKING_RUNS) | Q(pk__in=left.values("run_id")))
+    busy = BillingRunItem.objects.filter(updated_at__gte=quiet_since)
+    keys = list(
+        unfinished.filter(updated_at__lt=quiet_since)
+        .exclude(pk__in=busy.values("run_id"))
+        .order_by("pk")
+        .values_list("pk", flat=True)
+    )
+    for pk in keys:
+        work_on_billing_run.delay(pk)
+    return len(keys)
+
+
+@shared_task(name="invoicing.start_scheduled_billing_runs")
+def start_scheduled_billing_runs() -> int:
+    """Begin the runs of schedules that are due, the missed ones too. Returns how many began."""
+    with acting(user=system_actor(), channel=Channel.JOB):
+        started = schedules_start_due(actor=system_actor())
+    for run in started.runs:
+        work_on_billing_run_after_commit(run)
+    return len(started.runs)
+
+
+# --- What settles documents ------------------------------------------------------------------------------
+
+
+@shared_task(name="invoicing.verify_settlements")
+def verify_settlements() -> int:
+    """Prove every night what is settled, applied and credited; a difference is an error in the log (INV-06, INV-08)."""
+    differences = list(settlement_differences())
+    for difference in differences:
+        logger.error("settlement differs: %s", difference)
+    return len(differences)
+
+
+@shared_task(name="invoicing.run_dunning")
+def run_dunning() -> int:
+    """Remind of what is overdue; a day that was missed is caught up, and a document comes once per level (DSP-03)."""
+    with acting(channel=Channel.JOB):
+        return len(dunning_run(actor=system_actor()))

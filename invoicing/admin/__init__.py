@@ -1,5 +1,25 @@
 """Invoicing in the back-office."""
 
-from invoicing.admin import dashboard, invoice, usage, usage_charge
+from invoicing.admin import (
+    bank,
+    billing_run,
+    dashboard,
+    dunning,
+    invoice,
+    line_share,
+    payment,
+    usage,
+    usage_charge,
+)
 
-__all__ = ["dashboard", "invoice", "usage", "usage_charge"]
+__all__ = [
+    "bank",
+    "billing_run",
+    "dashboard",
+    "dunning",
+    "invoice",
+    "line_share",
+    "payment",
+    "usage",
+    "usage_charge",
+]

@@ -4,7 +4,7 @@ import datetime
 from collections.abc import Iterable
 from decimal import Decimal
 
-from django.db.models import Count, QuerySet, Sum
+from django.db.models import Count, F, QuerySet, Sum
 from django.db.models.functions import TruncMonth
 from django.http import HttpRequest
 from django.urls import reverse
@@ -16,7 +16,7 @@ from core.admin.dashboard import Card, Need, Panel, register_card, register_need
 from core.admin.filters import signed_in
 from core.clock import month_after
 from invoicing.models import ImportStatus, Invoice, InvoiceStatus, RejectedRow, UsageImport, UsageRecord
-from invoicing.selectors.invoice import overdue
+from invoicing.selectors.invoice import overdue, receivable
 
 MONTHS_SHOWN = 6
 INVOICES = "admin:invoicing_invoice_changelist"
@@ -30,11 +30,14 @@ def _invoices(request: HttpRequest) -> QuerySet[Invoice]:
 
 
 def _amounts(rows: QuerySet[Invoice]) -> tuple[int, tuple[SafeString, ...]]:
-    """How many documents, and their totals per currency: never one sum over several."""
+    """How many documents, and what is to be paid of them per currency: never one sum over several."""
     sums = list(
-        rows.order_by().values("currency").annotate(n=Count("pk"), total=Sum("total")).order_by("currency")
+        rows.order_by()
+        .values("currency")
+        .annotate(n=Count("pk"), open=Sum(F("total") - F("settled_amount")))
+        .order_by("currency")
     )
-    return sum(row["n"] for row in sums), tuple(amount_html(row["total"], row["currency"]) for row in sums)
+    return sum(row["n"] for row in sums), tuple(amount_html(row["open"], row["currency"]) for row in sums)
 
 
 def _invoice_card(
@@ -61,10 +64,10 @@ def _invoice_card(
 
 
 @register_card
-def receivable(request: HttpRequest) -> Card | None:
-    """What is issued and asked for."""
-    rows = _invoices(request).filter(status=InvoiceStatus.ISSUED)
-    return _invoice_card(request, "Receivable", rows, "status__exact=issued", order=10)
+def receivable_card(request: HttpRequest) -> Card | None:
+    """What is issued and still to be paid."""
+    rows = _invoices(request).filter(receivable())
+    return _invoice_card(request, "Receivable", rows, "open=yes", order=10)
 
 
 @register_card

@@ -11,7 +11,7 @@ from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db import transaction
-from django.db.models import QuerySet, Sum
+from django.db.models import F, QuerySet, Sum
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -20,7 +20,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from core import clock
-from core.admin.actions import ActionCall, ObjectAction
+from core.admin.actions import ActionCall, BarItem, ObjectAction
 from core.admin.badges import badge_column, badge_html
 from core.admin.base import BillingModelAdmin, EmptyState, ReadOnlyAdminMixin
 from core.admin.columns import amount_html, amount_text, money_column, number_column, number_text
@@ -30,10 +30,29 @@ from core.admin.scoping import may
 from core.clock import month_after
 from core.money import exact_sum
 from entities.models import Entity
+from invoicing.admin.credit_note import SETTLEMENT_ACTIONS, actions_for
+from invoicing.admin.receivables import AgeFilter, ageing_label, receivables_urls
+from invoicing.admin.settlement_panel import settlement_panel
+from invoicing.documents.kept import document_name, document_type
 from invoicing.documents.render import invoice_html
-from invoicing.documents.store import document_name, invoice_pdf
-from invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind, NumberSeries
-from invoicing.selectors.invoice import NumberingProof, line_allocations, line_usage, numbering_proof, overdue
+from invoicing.documents.store import invoice_pdf
+from invoicing.einvoice.store import E_INVOICE_KINDS, e_invoice
+from invoicing.models import (
+    DocumentKind,
+    Invoice,
+    InvoiceLine,
+    InvoiceStatus,
+    NumberSeries,
+    UsageRecord,
+)
+from invoicing.selectors.invoice import (
+    NumberingProof,
+    is_overdue,
+    line_items,
+    numbering_proof,
+    overdue,
+    receivable,
+)
 from invoicing.services.consolidation import (
     ConsolidatedContent,
     LineContent,
@@ -136,7 +155,14 @@ def _shown_line(number: int, line: InvoiceLine | LineContent, currency: str, ite
         provider=line.provider,
         items=number_text(line.item_count),
         original=f"{number_text(line.original_amount)} {line.original_currency}",
-        rate=f"× {number_text(line.rate)} of {line.rate_date}, {line.rate_source}" if converted else "",
+        rate=" ".join(
+            part
+            for part in (
+                f"× {number_text(line.rate)} of {line.rate_date}, {line.rate_source}" if converted else "",
+                f"+ {number_text(line.markup_percent)} % mark-up" if line.markup_percent else "",
+            )
+            if part
+        ),
         amount=amount_html(line.amount, currency),
         url=items_url.replace("/0/", f"/{number}/") if items_url else "",
     )
@@ -199,6 +225,19 @@ class OverdueFilter(admin.SimpleListFilter):
         return queryset.filter(overdue(clock.today())) if self.value() == "yes" else queryset
 
 
+class OpenFilter(admin.SimpleListFilter):
+    """Posted, with something still to be paid."""
+
+    title = "to be paid"
+    parameter_name = "open"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("yes", "To be paid")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return queryset.filter(receivable()) if self.value() == "yes" else queryset
+
+
 class IssueForm(forms.Form):
     """When the invoice is dated."""
 
@@ -211,6 +250,9 @@ class IssueForm(forms.Form):
 
 def _total(invoice: Invoice) -> str:
     return f"{amount_text(invoice.total, invoice.currency)} {invoice.currency}"
+
+
+_DRAFT_ACTIONS = {"issue", "refresh", "discard"}
 
 
 def _draft_only(invoice: Invoice, user: Any) -> str | None:
@@ -228,10 +270,14 @@ def _issuable(invoice: Invoice, user: Any) -> str | None:
 def _voidable(invoice: Invoice, user: Any) -> str | None:
     if invoice.status == InvoiceStatus.ISSUED:
         return None
+    if invoice.is_posted and not invoice.settled_amount:
+        return None  # Nothing was to be paid.
     return (
         "A draft is discarded, not voided."
         if invoice.status == InvoiceStatus.DRAFT
         else "It is void already."
+        if invoice.status == InvoiceStatus.VOID
+        else "Something settles it. Take that back first, or make a credit note."
     )
 
 
@@ -245,11 +291,15 @@ def _refresh(call: ActionCall) -> Invoice:
     ).invoice
 
 
+open_column = money_column("open_amount", label="Open")
+open_column.admin_order_field = F("total") - F("settled_amount")  # type: ignore[attr-defined]  # it is a property
+
+
 def _locked(invoice: Invoice) -> str:
-    if invoice.status == InvoiceStatus.ISSUED:
+    if invoice.is_posted:
         return (
-            f"{invoice.number} was issued on {invoice.issue_date} and cannot be changed. If it is wrong, void it and "
-            "invoice the period again."
+            f"{invoice.number} was issued on {invoice.issue_date} and cannot be changed. If it is wrong, make a "
+            "credit note, or void it while nothing settles it and invoice the period again."
         )
     if invoice.status == InvoiceStatus.VOID:
         return f"{invoice.number} is void: “{invoice.void_reason}” It stays here, and its number stays taken."
@@ -262,7 +312,8 @@ class InvoiceAdmin(BillingModelAdmin):
 
     show_activity = True
     list_display = [
-        "__str__", "payer", badge_column("status"), "period", "issue_date", "due", money_column("total"),
+        "__str__", "payer", badge_column("status"), "period", "issue_date", "due", "age", money_column("total"),
+        open_column,
     ]  # fmt: skip
     export_fields = [
         "number", "issuer", "entity", "bill_to", "status", "period_start", "period_end", "issue_date", "due_date",
@@ -270,7 +321,9 @@ class InvoiceAdmin(BillingModelAdmin):
     ]  # fmt: skip
     list_filter = [
         "status",
+        OpenFilter,
         OverdueFilter,
+        AgeFilter,
         "entity",
         "issuer",
         "issue_date",
@@ -281,9 +334,15 @@ class InvoiceAdmin(BillingModelAdmin):
     list_select_related = ["entity", "issuer"]
     search_fields = ["number", "entity__name", "entity__code", "bill_to__name"]
     ordering = ["-id"]
-    totals = {"total": Sum("total"), "tax": Sum("tax_total")}
+    totals = {
+        "total": Sum("total"),
+        "tax": Sum("tax_total"),
+        "open": Sum(F("total") - F("settled_amount"), filter=receivable()),
+        "disputed": Sum("disputed_amount", filter=receivable()),
+    }
     quick_filters = [
         QuickFilter("Drafts", "status__exact=draft", icon="edit_note"),
+        QuickFilter("To be paid", "open=yes", icon="payments"),
         QuickFilter("Overdue", "overdue=yes", icon="alarm"),
         QuickFilter(
             "Issued this month",
@@ -337,6 +396,7 @@ class InvoiceAdmin(BillingModelAdmin):
             run=lambda call: invoice_discard(actor=call.actor, invoice=call.obj),
             done=lambda _: "The draft is discarded.",
         ),
+        *SETTLEMENT_ACTIONS,
         ObjectAction(
             name="void",
             label="Void",
@@ -350,7 +410,7 @@ class InvoiceAdmin(BillingModelAdmin):
                 "document stays here, marked void. This cannot be undone."
             ),
             run=lambda call: invoice_void(actor=call.actor, invoice=call.obj, reason=call.reason),
-            done=lambda invoice: f"Invoice {invoice.number} is void.",
+            done=lambda invoice: f"{invoice.get_document_type_display()} {invoice.number} is void.",
         ),
     ]
 
@@ -365,14 +425,26 @@ class InvoiceAdmin(BillingModelAdmin):
         return period_text(invoice.period_start, invoice.period_end)
 
     @admin.display(description="Due", ordering="due_date")
-    def due(self, invoice: Invoice) -> SafeString | str:
-        if invoice.due_date is None:
-            return "–"
-        return (
-            format_html("{} {}", invoice.due_date, badge_html("overdue"))
-            if is_overdue(invoice)
-            else str(invoice.due_date)
-        )
+    def due(self, invoice: Invoice) -> str:
+        return str(invoice.due_date or "–")
+
+    @admin.display(description="Age", ordering="due_date")
+    def age(self, invoice: Invoice) -> SafeString | str:
+        label = ageing_label(invoice)
+        return badge_html("overdue", f"Overdue {label}") if is_overdue(invoice) else label or "–"
+
+    def bar_of(self, request: HttpRequest, obj: Any) -> list[BarItem]:
+        """What can still mean anything on this document: nothing goes back to draft, and void is the end."""
+        if obj.status == InvoiceStatus.VOID:
+            return []
+        over = _DRAFT_ACTIONS if obj.status != InvoiceStatus.DRAFT else set()
+        meant = actions_for(obj)
+        return [
+            item
+            for item in super().bar_of(request, obj)
+            if item.action.name not in over
+            and (item.action not in SETTLEMENT_ACTIONS or item.action.name in meant)
+        ]
 
     # --- Rights: who sees it at the payer or at the issuer ---
 
@@ -398,7 +470,13 @@ class InvoiceAdmin(BillingModelAdmin):
         return [
             path("<int:pk>/pdf/", view(self.pdf_view), name="invoicing_invoice_pdf"),
             path("<int:pk>/print/", view(self.print_view), name="invoicing_invoice_print"),
+            path(
+                "<int:pk>/e-invoice/<str:kind>/",
+                view(self.e_invoice_view),
+                name="invoicing_invoice_e_invoice",
+            ),
             path("<int:pk>/lines/<int:number>/", view(self.items_view), name="invoicing_invoice_items"),
+            *receivables_urls(self),
             *super().get_urls(),
         ]
 
@@ -432,6 +510,7 @@ class InvoiceAdmin(BillingModelAdmin):
             "invoice": invoice,
             "why_locked": _locked(invoice),
             "actions_bar": self.bar_of(request, invoice),
+            "panel": settlement_panel(invoice) if invoice.is_posted else None,
             "status_badge": badge_html(invoice.status),
             "overdue_badge": badge_html("overdue") if is_overdue(invoice) else "",
             "entities": shown_entities(lines[:SHOWN_LINES], invoice.currency, items_url),
@@ -443,6 +522,7 @@ class InvoiceAdmin(BillingModelAdmin):
             "pdf_url": reverse("admin:invoicing_invoice_pdf", args=[invoice.pk]),
             "print_url": reverse("admin:invoicing_invoice_print", args=[invoice.pk]),
             "document_name": document_name(invoice),
+            "e_invoices": _e_invoices(invoice),
         }
         return TemplateResponse(request, "admin/invoicing/invoice.html", context)
 
@@ -525,6 +605,21 @@ class InvoiceAdmin(BillingModelAdmin):
         response["Content-Disposition"] = f'{kind}; filename="{document_name(invoice)}"'
         return response
 
+    def e_invoice_view(self, request: HttpRequest, pk: int, kind: str) -> HttpResponse:
+        """The document as e-invoice, or what is missing for it."""
+        invoice = self._found(request, pk)
+        if kind not in E_INVOICE_KINDS:
+            raise Http404("There is no such kind of e-invoice.")
+        try:
+            content = e_invoice(invoice, kind)
+        except REFUSALS as error:
+            # The message holds every problem: sentences() would name them without the advice.
+            messages.error(request, getattr(error, "message", "") or " ".join(sentences(error)))
+            return redirect("admin:invoicing_invoice_change", invoice.pk)
+        response = HttpResponse(content, content_type=document_type(kind))
+        response["Content-Disposition"] = f'attachment; filename="{document_name(invoice, kind)}"'
+        return response
+
     def print_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """The same document as a page that a browser prints, also where no PDF can be made."""
         return HttpResponse(invoice_html(self._found(request, pk), for_screen=True))
@@ -535,8 +630,8 @@ class InvoiceAdmin(BillingModelAdmin):
         line = invoice.lines.filter(line_number=number).first()
         if line is None:
             raise Http404("The invoice has no such line.")
-        usage = line.kind == LineKind.USAGE
-        rows: Any = line_usage(line) if usage else line_allocations(line)
+        rows: Any = line_items(line)
+        usage = rows.model is UsageRecord
         page = Paginator(rows, ITEMS_PER_PAGE).get_page(request.GET.get("p"))
         context = {
             **self.admin_site.each_context(request),
@@ -554,20 +649,21 @@ class InvoiceAdmin(BillingModelAdmin):
         return TemplateResponse(request, "admin/invoicing/items.html", context)
 
 
+def _e_invoices(invoice: Invoice) -> list[tuple[str, str]]:
+    """Label and address of each kind of e-invoice; a draft's say what would be missing."""
+    if invoice.status == InvoiceStatus.VOID:
+        return []
+    return [
+        (DocumentKind(kind).label, reverse("admin:invoicing_invoice_e_invoice", args=[invoice.pk, kind]))
+        for kind in E_INVOICE_KINDS
+    ]
+
+
 def period_text(start: datetime.date, end: datetime.date) -> str:
     """September 2024, or 2024-09-01 – 2024-09-15 with the last day."""
     if start.day == 1 and end == month_after(start):
         return f"{start:%B %Y}"
     return f"{start} – {end - datetime.timedelta(days=1)}"
-
-
-def is_overdue(invoice: Invoice) -> bool:
-    """Whether it is issued and past its due date in the issuer's zone."""
-    return (
-        invoice.status == InvoiceStatus.ISSUED
-        and invoice.due_date is not None
-        and invoice.due_date < clock.today(invoice.issuer.time_zone)
-    )
 
 
 def _months() -> list[tuple[str, str]]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from core import clock
+from contracts.models import BillableFee
 from core.api.serializers import (
     BillingModelSerializer,
     BillingSerializer,
@@ -14,16 +14,16 @@ from core.api.serializers import (
     MoneyStringField,
 )
 from entities.models import CostAllocation
-from invoicing.models import Invoice, InvoiceLine, InvoiceStatus, NumberSeries, UsageRecord
-from invoicing.selectors.invoice import invoice_subtotals
+from invoicing.models import Invoice, InvoiceLine, NumberSeries, UsageRecord
+from invoicing.selectors.invoice import invoice_subtotals, is_overdue
 from invoicing.services.consolidation import ConsolidatedContent, InvoiceWarning, Subtotal
 
 SHOWN_LINES = 2000
 _CONTENT_FIELDS = (
     "kind", "entity_id", "entity_name", "department_id", "department_code", "department_name", "gl_code",
-    "description", "provider", "service", "charge_category", "item_count", "period_start", "period_end",
-    "original_currency", "original_amount", "rate", "rate_date", "rate_source", "exact_amount", "amount",
-    "tax_category", "tax_rate", "tax_amount",
+    "description", "provider", "service", "charge_category", "item_count", "contract_id",
+    "contract_line", "period_start", "period_end", "original_currency", "original_amount", "rate", "rate_date",
+    "rate_source", "markup_percent", "exact_amount", "amount", "tax_category", "tax_rate", "tax_amount",
 )  # fmt: skip
 
 
@@ -34,13 +34,17 @@ class InvoiceSerializer(BillingModelSerializer):
     entity_name = serializers.SerializerMethodField()
     bill_to_name = serializers.SerializerMethodField()
     is_overdue = serializers.SerializerMethodField()
+    open_amount = MoneyStringField(
+        read_only=True, help_text="Still to be paid; of a credit note, still to be used."
+    )
 
     class Meta:
         model = Invoice
         fields: tuple[str, ...] = (
             "id", "document_type", "number", "status", "is_overdue", "issuer_id", "issuer_name", "entity_id",
             "entity_name", "bill_to_id", "bill_to_name", "period_start", "period_end", "currency", "subtotal",
-            "tax_total", "total", "fiscal_year", "sequence_number", "issue_date", "due_date", "issued_at",
+            "tax_total", "total", "settled_amount", "open_amount", "disputed_amount", "corrects_id", "reason",
+            "fiscal_year", "sequence_number", "issue_date", "due_date", "issued_at",
             "voided_at", "void_reason", "version", "created_at", "updated_at",
         )  # fmt: skip
         read_only_fields: tuple[str, ...] = fields
@@ -55,11 +59,7 @@ class InvoiceSerializer(BillingModelSerializer):
         return _name(invoice, "bill_to")
 
     def get_is_overdue(self, invoice: Invoice) -> bool:
-        return (
-            invoice.status == InvoiceStatus.ISSUED
-            and invoice.due_date is not None
-            and invoice.due_date < clock.today(invoice.issuer.time_zone)
-        )
+        return is_overdue(invoice)
 
 
 def _name(invoice: Invoice, role: str, field: str = "") -> str:
@@ -75,15 +75,16 @@ class InvoiceLineSerializer(BillingModelSerializer):
     original_amount = MoneyStringField(
         currency_source="original_currency", max_digits=30, decimal_places=15, read_only=True
     )
-    exact_amount = DecimalStringField(max_digits=50, decimal_places=25, read_only=True)
+    exact_amount = DecimalStringField(max_digits=57, decimal_places=30, read_only=True)
 
     class Meta:
         model = InvoiceLine
         fields = (
             "line_number", "kind", "entity_id", "entity_name", "department_id", "department_code",
             "department_name", "gl_code", "description", "provider", "service", "charge_category", "item_count",
-            "period_start", "period_end", "original_currency", "original_amount", "rate", "rate_date",
-            "rate_source", "exact_amount", "amount", "tax_category", "tax_rate", "tax_amount",
+            "contract_id", "contract_line", "period_start", "period_end", "original_currency", "original_amount",
+            "rate", "rate_date", "rate_source", "markup_percent", "exact_amount", "amount", "tax_category",
+            "tax_rate", "tax_amount",
         )  # fmt: skip
         read_only_fields = fields
 
@@ -259,6 +260,18 @@ class BilledAllocationSerializer(BillingModelSerializer):
         fields = (
             "id", "posting_id", "entity_id", "department_id", "amount", "currency", "description", "period_start",
             "period_end", "source", "gl_code",
+        )  # fmt: skip
+        read_only_fields = fields
+
+
+class BilledFeeSerializer(BillingModelSerializer):
+    """A contract fee that a line bills; `parts` are its stretches of days with price and explanation."""
+
+    class Meta:
+        model = BillableFee
+        fields = (
+            "id", "contract_id", "kind", "line_code", "period_start", "period_end", "quantity", "amount", "currency",
+            "description", "parts", "entity_id", "department_id", "gl_code",
         )  # fmt: skip
         read_only_fields = fields
 

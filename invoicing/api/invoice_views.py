@@ -8,19 +8,20 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework.decorators import action
 from rest_framework.exceptions import ErrorDetail, ValidationError
-from rest_framework.negotiation import BaseContentNegotiation
-from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from contracts.models import BillableFee
 from core.access import get_visible, has, require
 from core.api.base import BillingAPIView, BillingViewSet, CreateMixin, DestroyMixin, UpdateMixin
+from core.api.downloads import AnyNegotiation, FileRenderer
 from core.api.schema import operation, operations
 from core.errors import NotFound
-from entities.models import Entity
+from entities.models import CostAllocation, Entity
 from invoicing.api.invoice_filters import InvoiceFilter, InvoiceLineFilter, NumberSeriesFilter
 from invoicing.api.invoice_serializers import (
     BilledAllocationSerializer,
+    BilledFeeSerializer,
     BilledUsageSerializer,
     ConsolidateSerializer,
     InvoiceDetailSerializer,
@@ -35,9 +36,11 @@ from invoicing.api.invoice_serializers import (
     invoice_detail,
     preview_detail,
 )
-from invoicing.documents.store import document_name, invoice_pdf
-from invoicing.models import Invoice, InvoiceLine, LineKind, NumberSeries
-from invoicing.selectors.invoice import line_allocations, line_usage, numbering_proof
+from invoicing.documents.kept import document_name, document_type
+from invoicing.documents.store import invoice_pdf
+from invoicing.einvoice.store import E_INVOICE_KINDS, e_invoice
+from invoicing.models import DocumentKind, Invoice, InvoiceLine, NumberSeries, UsageRecord
+from invoicing.selectors.invoice import line_items, numbering_proof
 from invoicing.services.consolidation import (
     consolidated_invoice_draft,
     consolidation_preview,
@@ -53,6 +56,13 @@ RUN_CODES = {
         "charges_in_motion", "negative_total", "issue_date_before_last",
     ],
 }  # fmt: skip
+
+
+_SHOWN: dict[Any, Any] = {
+    UsageRecord: BilledUsageSerializer,
+    CostAllocation: BilledAllocationSerializer,
+    BillableFee: BilledFeeSerializer,
+}
 
 
 def invoices_url() -> str:
@@ -104,24 +114,18 @@ class ConsolidatedInvoiceView(BillingAPIView):
         return Response(data, status=status, headers=headers)
 
 
-class PDFRenderer(BaseRenderer):
+class PDFRenderer(FileRenderer):
     """Lets a client ask for application/pdf; what goes wrong is still a problem document."""
 
     media_type = "application/pdf"
     format = "pdf"
 
-    def render(self, data: Any, accepted_media_type: Any = None, renderer_context: Any = None) -> bytes:
-        return JSONRenderer().render(data)
 
+class XMLRenderer(FileRenderer):
+    """Lets a client ask for application/xml; what goes wrong is still a problem document."""
 
-class AnyNegotiation(BaseContentNegotiation):
-    """The PDF has one form: whatever the client says that it accepts, that is the answer."""
-
-    def select_parser(self, request: Request, parsers: Any) -> Any:
-        return parsers[0]
-
-    def select_renderer(self, request: Request, renderers: Any, format_suffix: Any = None) -> Any:
-        return renderers[0], renderers[0].media_type
+    media_type = "application/xml"
+    format = "xml"
 
 
 @operations(
@@ -214,7 +218,7 @@ class InvoiceViewSet(DestroyMixin, BillingViewSet):
         summary="Void an issued invoice: its charges can be invoiced again, its number stays taken.",
         request=VoidSerializer,
         responses=InvoiceDetailSerializer,
-        errors={400: ["reason_required"], 409: ["not_issued"]},
+        errors={400: ["reason_required"], 409: ["not_issued", "settled", "corrected", "items_released"]},
         example={"reason": "Addressed to the wrong entity"},
     )
     @action(detail=True, methods=["post"])
@@ -239,8 +243,8 @@ class InvoiceViewSet(DestroyMixin, BillingViewSet):
         return self.get_paginated_response(InvoiceLineSerializer(page, many=True).data)
 
     @operation(
-        summary="List what a line bills: usage records, or the cost allocation.",
-        description="Of a void invoice: what it billed.",
+        summary="List what a line bills: usage records, the cost allocation, or the contract fee.",
+        description="Of a void invoice: what it billed. Of usage that a contract prices: the usage records.",
         responses={200: BilledUsageSerializer(many=True)},
         parameters=[OpenApiParameter("line_number", OpenApiTypes.INT, OpenApiParameter.PATH)],
     )
@@ -256,8 +260,8 @@ class InvoiceViewSet(DestroyMixin, BillingViewSet):
         line = InvoiceLine.objects.filter(invoice=self._seen(), line_number=int(line_number)).first()
         if line is None:
             raise NotFound("not_found", f"The invoice has no line {line_number}.")
-        rows: Any = line_usage(line) if line.kind == LineKind.USAGE else line_allocations(line)
-        shown: Any = BilledUsageSerializer if line.kind == LineKind.USAGE else BilledAllocationSerializer
+        rows: Any = line_items(line)
+        shown: Any = _SHOWN[rows.model]
         page = self.paginate_queryset(rows)
         return self.get_paginated_response(shown(page, many=True, context=self.get_serializer_context()).data)
 
@@ -288,6 +292,52 @@ class InvoiceViewSet(DestroyMixin, BillingViewSet):
         content = invoice_pdf(invoice, as_issued=wanted == "true")
         response = HttpResponse(content, content_type="application/pdf")
         response["Content-Disposition"] = f'inline; filename="{document_name(invoice)}"'
+        return response
+
+    @operation(
+        summary="Get the document as e-invoice by EN 16931; the same bytes every time.",
+        description=(
+            "`facturx` is a PDF/A-3 with the data as XML within (Factur-X, ZUGFeRD), `cii` that XML alone, and `ubl` "
+            "is Peppol BIS Billing 3. What is missing for it is 409 `e_invoice_incomplete`, with the broken rule as "
+            "`code` of each of `errors`; a draft's answer names what would be missing."
+        ),
+        responses={
+            (200, "application/pdf"): OpenApiResponse(OpenApiTypes.BINARY),
+            (200, "application/xml"): OpenApiResponse(OpenApiTypes.BINARY),
+        },
+        parameters=[
+            OpenApiParameter(
+                "format", OpenApiTypes.STR, OpenApiParameter.QUERY, enum=[str(kind) for kind in E_INVOICE_KINDS],
+                default=str(DocumentKind.FACTURX),
+            )
+        ],
+        errors={
+            409: [
+                "e_invoice_not_issued", "e_invoice_void", "e_invoice_incomplete", "e_invoice_invalid",
+                "document_missing",
+            ],
+            503: ["pdf_unavailable", "pdf_in_preparation"],
+        },
+    )  # fmt: skip
+    @action(
+        detail=True,
+        methods=["get"],
+        url_path="e-invoice",
+        renderer_classes=[PDFRenderer, XMLRenderer],
+        content_negotiation_class=AnyNegotiation,
+        filterset_class=None,
+        search_fields=(),
+        ordering_fields=(),
+    )
+    def e_invoice(self, request: Request, pk: str) -> HttpResponse:
+        invoice = self._seen()
+        kind = request.query_params.get("format", DocumentKind.FACTURX)
+        if kind not in E_INVOICE_KINDS:
+            message = f"Give one of {', '.join(E_INVOICE_KINDS)}."
+            raise ValidationError({"format": [ErrorDetail(message, code="invalid_choice")]})
+        content = e_invoice(invoice, kind)
+        response = HttpResponse(content, content_type=document_type(kind))
+        response["Content-Disposition"] = f'attachment; filename="{document_name(invoice, kind)}"'
         return response
 
     def _seen(self) -> Invoice:

@@ -1,5 +1,23 @@
 """Invoicing's part of the address space, below /api/enterprise-billing/."""
 
-from invoicing.api import invoice_urls, usage_urls
+from invoicing.api import (
+    bank_urls,
+    billing_run_urls,
+    dunning_urls,
+    invoice_urls,
+    receivables_urls,
+    settlement_urls,
+    share_urls,
+    usage_urls,
+)
 
-urlpatterns = [*invoice_urls.urlpatterns, *usage_urls.urlpatterns]
+urlpatterns = [
+    *bank_urls.urlpatterns,
+    *billing_run_urls.urlpatterns,
+    *dunning_urls.urlpatterns,
+    *invoice_urls.urlpatterns,
+    *receivables_urls.urlpatterns,
+    *settlement_urls.urlpatterns,
+    *share_urls.urlpatterns,
+    *usage_urls.urlpatterns,
+]

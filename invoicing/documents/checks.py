@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.checks import CheckMessage, Warning, register
 
-from invoicing.documents.render import INSTALL
+from core.pdf import INSTALL
 
 # The names under which WeasyPrint looks for each library. Importing it for a check would cost seconds.
 LIBRARIES = (

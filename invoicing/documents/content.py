@@ -15,8 +15,12 @@ from babel.core import Locale
 
 from core.money import EXACT, exact_sum, minor_units
 from invoicing.documents.formats import Words, words_for
-from invoicing.models import Invoice, InvoiceLine, InvoiceStatus, LineKind
+from invoicing.documents.payment_code import payment_code
+from invoicing.models import DocumentType, Invoice, InvoiceLine, InvoiceStatus, LineKind
 from invoicing.services.invoice import invoice_snapshot
+
+TRANSLATED = 2
+"""Snapshots of format 1 are set as they always were: English texts, no payment code (INV-09)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,14 @@ class TaxRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PaymentCode:
+    """The QR code for banking apps, and what it says in words."""
+
+    svg: bytes
+    alt: str
+
+
+@dataclass(frozen=True, slots=True)
 class InvoiceContent:
     """The whole document, ready to be set."""
 
@@ -81,8 +93,10 @@ class InvoiceContent:
     title: str
     number: str
     state: str
+    is_first_format: bool
     notice: str
     subject: str
+    reason: str
     language: str
     created: str
     issuer_name: str
@@ -95,9 +109,12 @@ class InvoiceContent:
     currency: str
     amount_due: Amount
     due: str
+    amount_label: str
     payment: Sequence[tuple[str, str]]
+    payment_code: PaymentCode | None
     entities: Sequence[EntityBlock]
     items: str
+    shows_items: bool
     net: Amount
     tax: Amount
     total: Amount
@@ -123,7 +140,9 @@ def invoice_content(invoice: Invoice, *, marked_void: bool = True) -> InvoiceCon
     """Return what the document shows; with ``marked_void`` false a void invoice looks as it was issued."""
     draft = invoice.status == InvoiceStatus.DRAFT
     snapshot = invoice_snapshot(invoice) if draft else invoice.snapshot
-    words = words_for(snapshot["language"], snapshot["bill_to"]["country"])
+    words = words_for(
+        snapshot["language"], snapshot["bill_to"]["country"], english=snapshot["format"] < TRANSLATED
+    )
     return _Composer(invoice, snapshot, words, marked_void).compose()
 
 
@@ -131,8 +150,10 @@ class _Composer:
     def __init__(self, invoice: Invoice, snapshot: dict[str, Any], words: Words, marked_void: bool) -> None:
         self.invoice, self.snapshot, self.words = invoice, snapshot, words
         self.state: str = invoice.status
-        if self.state == InvoiceStatus.VOID and not marked_void:
+        # What was paid since is not the document's to say: it stays as it was issued (INV-09).
+        if invoice.is_posted or (self.state == InvoiceStatus.VOID and not marked_void):
             self.state = InvoiceStatus.ISSUED
+        self.is_first_format = snapshot["format"] < TRANSLATED
         self.lines = list(InvoiceLine.objects.filter(invoice=invoice).order_by("line_number"))
 
     def compose(self) -> InvoiceContent:
@@ -142,11 +163,13 @@ class _Composer:
         number = invoice.number or words["draft"]
         return InvoiceContent(
             words=words,
-            title=words["invoice"],
+            title=words[invoice.document_type],
             number=number,
             state=self.state,
+            is_first_format=self.is_first_format,
             notice=self._notice(),
-            subject=words("subject", period=period),
+            subject=self._subject(period),
+            reason=invoice.reason,
             language=words.text_language,
             created=invoice.issued_at.strftime("%Y-%m-%dT%H:%M:%SZ") if invoice.issued_at else "",
             issuer_name=issuer["name"],
@@ -161,9 +184,13 @@ class _Composer:
             currency=invoice.currency,
             amount_due=self.amount(invoice.total),
             due=self._due(),
+            amount_label=self._amount_label(),
             payment=self._payment(issuer, number),
+            payment_code=self._payment_code(issuer, number),
             entities=list(self._entities()),
             items=words.count(sum(line.item_count for line in self.lines)),
+            # The lines of credit and debit notes bill no charges of their own.
+            shows_items=any(line.item_count for line in self.lines),
             net=self.amount(invoice.subtotal),
             tax=self.amount(invoice.tax_total),
             total=self.amount(invoice.total),
@@ -171,7 +198,7 @@ class _Composer:
             rates=[self._rate(rate) for rate in snapshot["rates"]],
             notes=self._notes(),
             shows_tax=any(line.tax_rate for line in self.lines),
-            continued=words("continued", title=words["invoice"], number=number),
+            continued=words("continued", title=words[invoice.document_type], number=number),
         )
 
     def amount(self, value: Decimal) -> Amount:
@@ -184,8 +211,29 @@ class _Composer:
             return self.words["draft_notice"]
         if self.state == InvoiceStatus.VOID and self.invoice.voided_at is not None:
             day = self.words.date(self.invoice.voided_at.date())
-            return self.words("voided", date=day, reason=self.invoice.void_reason)
+            return self.words(self._of_type("voided"), date=day, reason=self.invoice.void_reason)
         return ""
+
+    def _of_type(self, key: str) -> str:
+        """The key of a text that differs between invoices, credit notes and debit notes."""
+        kind = self.invoice.document_type
+        return key if kind == DocumentType.INVOICE else f"{kind}_{key}"
+
+    def _corrected(self) -> tuple[str, str]:
+        """Number and date of the invoice that the note corrects."""
+        corrects = self.snapshot["corrects"]
+        return corrects["number"], self.words.date(datetime.date.fromisoformat(corrects["issue_date"]))
+
+    def _subject(self, period: str) -> str:
+        if self.invoice.document_type == DocumentType.INVOICE:
+            return self.words("subject", period=period)
+        number, day = self._corrected()
+        return self.words(self._of_type("subject"), number=number, date=day)
+
+    def _amount_label(self) -> str:
+        if self.state != InvoiceStatus.ISSUED:
+            return self.words["total"]
+        return self.words["amount_credited" if self.invoice.is_credit_note else "amount_due"]
 
     def _country(self, code: str) -> str:
         return str(Locale.parse(self.words.text_language).territories.get(code, code))
@@ -213,9 +261,14 @@ class _Composer:
         invoice, words, snapshot = self.invoice, self.words, self.snapshot
         open_text = words["not_issued"]
         facts = [
-            (words["number"], invoice.number or open_text),
+            (words[self._of_type("number")], invoice.number or open_text),
             (words["issue_date"], words.date(invoice.issue_date) if invoice.issue_date else open_text),
-            (words["due_date"], words.date(invoice.due_date) if invoice.due_date else open_text),
+        ]
+        if not invoice.is_credit_note:
+            facts.append((words["due_date"], words.date(invoice.due_date) if invoice.due_date else open_text))
+        if invoice.document_type != DocumentType.INVOICE:
+            facts.append((words["corrects"], self._corrected()[0]))
+        facts += [
             (words["period"], period),
             (words["customer"], snapshot["payer"]["code"]),
             (words["customer_tax_id"], snapshot["bill_to"]["tax_id"]),
@@ -228,18 +281,20 @@ class _Composer:
     def _due(self) -> str:
         if self.state != InvoiceStatus.ISSUED or self.invoice.due_date is None:
             return ""
+        if self.invoice.is_credit_note:
+            return self.words["credit_use"]
         if not self.invoice.total:
             return self.words["no_payment"]
         return self.words("payable_by", date=self.words.date(self.invoice.due_date))
 
     def _payment(self, issuer: dict[str, Any], number: str) -> list[tuple[str, str]]:
-        if self.state != InvoiceStatus.ISSUED or not self.invoice.total:
+        if self.state != InvoiceStatus.ISSUED or not self.invoice.total or self.invoice.is_credit_note:
             return []
         words, bank = self.words, issuer["bank"]
-        iban = " ".join(bank["iban"][start : start + 4] for start in range(0, len(bank["iban"]), 4))
+        iban = _grouped(bank["iban"])
         facts = [
             (words["due_date"], words.date(self.invoice.due_date) if self.invoice.due_date else ""),
-            (words["terms"], words("terms_days", days=self.snapshot["payment_terms_days"])),
+            (words["terms"], self._terms()),
             (words["account_holder"], bank["holder"] if iban else ""),
             (words["bank"], bank["name"]),
             ("IBAN", iban),
@@ -247,6 +302,25 @@ class _Composer:
             (words["reference"], number),
         ]
         return [(label, value) for label, value in facts if value]
+
+    def _terms(self) -> str:
+        days = self.snapshot["payment_terms_days"]
+        if not days and not self.is_first_format:
+            return self.words["terms_at_once"]
+        return self.words("terms_days", days=days)
+
+    def _payment_code(self, issuer: dict[str, Any], number: str) -> PaymentCode | None:
+        invoice = self.invoice
+        if self.is_first_format or self.state != InvoiceStatus.ISSUED or invoice.is_credit_note:
+            return None
+        svg = payment_code(
+            bank=issuer["bank"], currency=invoice.currency, amount=invoice.total, reference=number
+        )
+        if svg is None:
+            return None
+        amount = f"{invoice.currency} {self.amount(invoice.total).text}"
+        alt = self.words("qr_alt", amount=amount, iban=_grouped(issuer["bank"]["iban"]), reference=number)
+        return PaymentCode(svg, alt)
 
     # --- Lines ---
 
@@ -281,12 +355,10 @@ class _Composer:
 
     def _row(self, line: InvoiceLine) -> Row:
         notes = []
-        if line.kind == LineKind.ALLOCATION:
+        if line.kind != LineKind.USAGE:
             notes.append(self.words.period(line.period_start, line.period_end))
-        if line.rate_date is not None:
-            original = f"{self.words.exact(line.original_amount)} {line.original_currency}"
-            rate = self.words.exact(line.rate)
-            notes.append(f"{original} × {rate} ({self.words.date(line.rate_date)}, {line.rate_source})")
+        if made := amount_made_of(line, self.words):
+            notes.append(made)
         return Row(
             number=str(line.line_number),
             description=line.description,
@@ -304,7 +376,7 @@ class _Composer:
             lines = list(group)
             yield TaxRow(
                 label=self.words[f"tax_{category}"],
-                rate=f"{self.words.exact(rate)} %",
+                rate=f"{self.words.exact(rate)} %" if self.is_first_format else self.words.percent(rate),
                 taxable=self.amount(exact_sum([line.amount for line in lines])),
                 tax=self.amount(exact_sum([line.tax_amount for line in lines])),
             )
@@ -327,3 +399,20 @@ class _Composer:
         if any(line.amount < 0 for line in self.lines):
             notes.append(self.words["credits"])
         return notes
+
+
+def amount_made_of(line: InvoiceLine, words: Words) -> str:
+    """The exact cost with the rate and the mark-up that make the line's amount; nothing where it is the amount."""
+    if line.rate_date is None and not line.markup_percent:
+        return ""
+    parts = [f"{words.exact(line.original_amount)} {line.original_currency}"]
+    if line.rate_date is not None:
+        parts.append(f"× {words.exact(line.rate)} ({words.date(line.rate_date)}, {line.rate_source})")
+    if line.markup_percent:
+        parts.append(words.markup(line.markup_percent))
+    return " ".join(parts)
+
+
+def _grouped(iban: str) -> str:
+    """In groups of four, as people read it."""
+    return " ".join(iban[start : start + 4] for start in range(0, len(iban), 4))

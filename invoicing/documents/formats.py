@@ -1,6 +1,7 @@
 """Numbers, dates and words as the reader of a document writes them."""
 
 import datetime
+import re
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import ClassVar
@@ -10,70 +11,9 @@ from babel.dates import format_date
 from babel.numbers import format_decimal
 
 from core.money import minor_units, round_money
+from invoicing.documents.texts import FALLBACK, TEXTS
 
 MINUS = "\N{MINUS SIGN}"
-
-# The texts of documents, by language. A language without texts of its own gets English words and its own formats.
-_TEXTS: dict[str, dict[str, str]] = {
-    "en": {
-        "invoice": "Invoice",
-        "draft": "Draft",
-        "void": "Void",
-        "number": "Invoice number",
-        "issue_date": "Issue date",
-        "due_date": "Due date",
-        "period": "Period",
-        "customer": "Customer",
-        "customer_tax_id": "Your tax ID",
-        "paid_by": "Payer",
-        "currency": "Currency",
-        "not_issued": "assigned at issue",
-        "subject": "Consolidated usage and cost, {period}",
-        "amount_due": "Amount due",
-        "payable_by": "Payable by {date}",
-        "no_payment": "Nothing to pay",
-        "summary": "Summary by entity",
-        "entity": "Entity",
-        "department": "Department",
-        "charges": "Charges",
-        "net": "Net",
-        "tax": "Tax",
-        "total": "Total",
-        "subtotal": "Subtotal",
-        "tax_summary": "Tax",
-        "taxable": "Taxable amount",
-        "rate": "Rate",
-        "payment": "Payment",
-        "bank": "Bank",
-        "account_holder": "Account holder",
-        "reference": "Reference",
-        "terms": "Terms",
-        "terms_days": "{days} days from the issue date",
-        "details": "Charges in detail",
-        "line": "Line",
-        "description": "Description",
-        "provider": "Provider",
-        "amount": "Amount",
-        "unallocated": "Not allocated to a department",
-        "total_of": "Total of {name}",
-        "continued": "{title} {number}, continued",
-        "page": "Page {page} of {pages}",
-        "rates": "Exchange rates",
-        "rates_row": "1 {currency} = {rate} {quote}, {date}, {source}",
-        "rounding": "Charges smaller than the smallest unit of the currency are added up exactly and rounded together: "
-        "the lines always sum to the total, and a line that shows {zero} may hold less than half a unit.",
-        "credits": "Negative amounts are credits.",
-        "tax_O": "Outside the scope of tax: charged within the group",
-        "tax_S": "Standard rate",
-        "tax_Z": "Zero rate",
-        "tax_E": "Exempt from tax",
-        "tax_AE": "Reverse charge: the recipient accounts for the tax",
-        "tax_id": "Tax ID",
-        "registration": "Registration",
-        "voided": "This invoice is void since {date}: {reason}",
-        "draft_notice": "This is a draft: it has no number and asks for no payment.",
-    }
-}
 
 
 @dataclass(frozen=True)
@@ -108,6 +48,15 @@ class Words:
         sign = MINUS if value < 0 else ""
         return sign + str(format_decimal(abs(value), format=pattern, locale=self.locale))
 
+    def percent(self, value: Decimal) -> str:
+        """19 as 19% in English, 19 % in German; every digit."""
+        pattern = self.locale.percent_formats[None].pattern
+        return re.sub("[#,0.]+", self.exact(value), pattern)
+
+    def markup(self, percent: Decimal) -> str:
+        """What is added to a cost, such as "+ 7.5% mark-up"."""
+        return f"+ {self.percent(percent)} {self['markup']}"
+
     def count(self, value: int) -> str:
         return str(format_decimal(value, format="#,##0", locale=self.locale))
 
@@ -123,11 +72,14 @@ class Words:
         return f"{self.date(start)} – {self.date(last)}"
 
 
-def words_for(language: str, country: str = "") -> Words:
-    """Return the words of a language ("de", "en-GB"); numbers and dates follow the language's usual country."""
+def words_for(language: str, country: str = "", *, english: bool = False) -> Words:
+    """Return the words of a language ("de", "en-GB"); numbers and dates follow the language's usual country.
+
+    A language without texts of its own, and any with ``english``, gets English texts with its own formats.
+    """
     locale = _locale(language.replace("-", "_"), country)
-    known = locale.language if locale.language in _TEXTS else "en"
-    return Words(locale, _TEXTS[known], known)
+    known = FALLBACK if english or locale.language not in TEXTS else locale.language
+    return Words(locale, TEXTS[known], known)
 
 
 def _locale(name: str, country: str) -> Locale:

@@ -6,18 +6,23 @@ from celery import shared_task
 from django.db import transaction
 
 from core.models import OutboxEvent
-from invoicing.documents.render import PDFUnavailable
+from core.pdf import PDFUnavailable
 from invoicing.documents.store import RENDER_TASK, document_keep
-from invoicing.models import Invoice
+from invoicing.einvoice.store import e_invoice_keep
+from invoicing.models import DocumentKind, Invoice
 
 logger = logging.getLogger(__name__)
 
 
 @shared_task(name=RENDER_TASK)
-def render_document(invoice_id: int) -> None:
-    """Make and keep the PDF of an issued invoice; a second time finds it there."""
+def render_document(invoice_id: int, kind: str = DocumentKind.PDF) -> None:
+    """Make and keep the PDF of an issued invoice, with or without XML within; a second time finds it there."""
+    invoice = Invoice.objects.get(pk=invoice_id)
     try:
-        document_keep(Invoice.objects.get(pk=invoice_id))
+        if kind == DocumentKind.PDF:
+            document_keep(invoice)
+        else:
+            e_invoice_keep(invoice, kind)
     except PDFUnavailable as error:
         # It is made on first request once the libraries are there.
         logger.warning("The PDF of invoice %s is not made: %s", invoice_id, error)

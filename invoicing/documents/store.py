@@ -1,18 +1,15 @@
 """The PDF of an issued invoice, kept as it was first made: the same bytes ever after (INV-09)."""
 
-import hashlib
 from typing import ClassVar
 
 from celery import current_app
-from django.core.files.base import ContentFile
-from django.core.files.storage import default_storage
-from django.db import transaction
 
-from core import clock
 from core.errors import BillingError, Conflict
-from core.locks import advisory_lock
+from invoicing.documents.kept import document_name, keep_document, kept_document, read_document
 from invoicing.documents.render import render_invoice
-from invoicing.models import Invoice, InvoiceDocument, InvoiceLine, InvoiceStatus
+from invoicing.models import DocumentKind, Invoice, InvoiceLine, InvoiceStatus
+
+__all__ = ["LINES_AT_ONCE", "PDFPending", "document_keep", "document_name", "invoice_pdf", "prepared_only"]
 
 RENDER_TASK = "invoicing.render_document"
 LINES_AT_ONCE = 1500
@@ -32,70 +29,37 @@ def invoice_pdf(invoice: Invoice, *, as_issued: bool = False) -> bytes:
     ``pdf_in_preparation`` for a long invoice that a worker has yet to set; Conflict ``too_long_for_draft_pdf``, and
     ``document_missing`` if the kept file is lost and cannot be made again to the byte.
     """
-    kept = InvoiceDocument.objects.filter(invoice=invoice).first()
-    is_long = InvoiceLine.objects.filter(invoice=invoice).count() > LINES_AT_ONCE
     if invoice.status == InvoiceStatus.DRAFT or (invoice.status == InvoiceStatus.VOID and not as_issued):
-        if is_long:
+        if is_long(invoice):
             raise Conflict(
                 "too_long_for_draft_pdf",
                 f"{invoice} has more than {LINES_AT_ONCE:,} lines: only its issued form is made as PDF. The print view "
                 "and the list of lines show it now.",
             )
         return render_invoice(invoice)
+    kept = kept_document(invoice, DocumentKind.PDF)
     if kept is not None:
-        return _read(kept, invoice)
-    if is_long:
-        current_app.send_task(RENDER_TASK, args=[invoice.pk], retry=False, ignore_result=True)
-        raise PDFPending(
-            "pdf_in_preparation",
-            f"The PDF of {invoice} is long and is being made. Ask for it again in a few minutes.",
-            extra={"retry_after": 60},
-        )
+        return read_document(kept, invoice, lambda: render_invoice(invoice, marked_void=False))
+    prepared_only(invoice, DocumentKind.PDF)
     return document_keep(invoice)
-
-
-def document_name(invoice: Invoice) -> str:
-    """The name under which people save the file."""
-    return f"{invoice.number}.pdf" if invoice.number else f"draft-{invoice.pk}.pdf"
 
 
 def document_keep(invoice: Invoice) -> bytes:
     """Make and keep the PDF of an issued invoice, however long; a second time finds it there."""
-    with transaction.atomic():
-        advisory_lock(f"invoice-document:{invoice.pk}")
-        kept = InvoiceDocument.objects.filter(invoice=invoice).first()
-        if kept is not None:
-            return _read(kept, invoice)
-        content = render_invoice(invoice, marked_void=False)
-        digest = hashlib.sha256(content).hexdigest()
-        InvoiceDocument.objects.create(
-            invoice=invoice,
-            file=_save(invoice, content, digest),
-            sha256=digest,
-            size=len(content),
-            created_at=clock.now(),
-        )
-    return content
+    return keep_document(invoice, DocumentKind.PDF, lambda: render_invoice(invoice, marked_void=False))
 
 
-def _save(invoice: Invoice, content: bytes, digest: str) -> str:
-    name = f"invoices/{invoice.issue_date:%Y/%m}/{invoice.pk}-{digest[:16]}.pdf"
-    # The name holds the digest: a file left by a transaction that failed has the same bytes.
-    return name if default_storage.exists(name) else default_storage.save(name, ContentFile(content))
+def is_long(invoice: Invoice) -> bool:
+    return InvoiceLine.objects.filter(invoice=invoice).count() > LINES_AT_ONCE
 
 
-def _read(kept: InvoiceDocument, invoice: Invoice) -> bytes:
-    try:
-        with kept.file.open("rb") as file:
-            content = file.read()
-    except FileNotFoundError:
-        content = render_invoice(invoice, marked_void=False)
-        if hashlib.sha256(content).hexdigest() == kept.sha256:
-            default_storage.save(kept.file.name, ContentFile(content))
-    if hashlib.sha256(content).hexdigest() != kept.sha256:
-        raise Conflict(
-            "document_missing",
-            f"The stored PDF of {invoice} is lost or was altered. Restore the file {kept.file.name} from the backup.",
-            extra={"file": kept.file.name, "sha256": kept.sha256},
-        )
-    return content
+def prepared_only(invoice: Invoice, kind: str) -> None:
+    """Leave the PDF of a long invoice to a worker. Raises PDFPending ``pdf_in_preparation``."""
+    if not is_long(invoice):
+        return
+    current_app.send_task(RENDER_TASK, args=[invoice.pk, kind], retry=False, ignore_result=True)
+    raise PDFPending(
+        "pdf_in_preparation",
+        f"The PDF of {invoice} is long and is being made. Ask for it again in a few minutes.",
+        extra={"retry_after": 60},
+    )

@@ -5,7 +5,6 @@ import core.history
 import core.money
 import django.db.models.deletion
 import django.db.models.expressions
-import django_fsm
 import simple_history.models
 from django.conf import settings
 from django.db import migrations, models
@@ -31,7 +30,7 @@ class Migration(migrations.Migration):
                 ('updated_at', models.DateTimeField(blank=True, editable=False)),
                 ('version', models.PositiveIntegerField(default=1, editable=False)),
                 ('document_type', models.CharField(choices=[('invoice', 'Invoice')], default='invoice', max_length=12)),
-                ('status', django_fsm.FSMField(choices=[('draft', 'Draft'), ('issued', 'Issued'), ('void', 'Void')], default='draft', max_length=10, protected=True)),
+                ('status', models.CharField(choices=[('draft', 'Draft'), ('issued', 'Issued'), ('void', 'Void')], default='draft', max_length=10)),
                 ('period_start', models.DateField()),
                 ('period_end', models.DateField(help_text='The first day after the period.')),
                 ('currency', core.money.CurrencyField(max_length=3)),
@@ -108,7 +107,7 @@ class Migration(migrations.Migration):
                 ('file_size', models.PositiveBigIntegerField(default=0, help_text='Bytes.')),
                 ('format_version', models.CharField(blank=True, help_text='FOCUS version the columns follow.', max_length=10)),
                 ('columns', models.JSONField(blank=True, default=list, help_text="The file's columns, in its order and spelling.")),
-                ('status', django_fsm.FSMField(choices=[('waiting', 'Waiting'), ('running', 'Running'), ('completed', 'Completed'), ('failed', 'Failed'), ('undone', 'Undone')], default='waiting', max_length=10, protected=True)),
+                ('status', models.CharField(choices=[('waiting', 'Waiting'), ('running', 'Running'), ('completed', 'Completed'), ('failed', 'Failed'), ('undone', 'Undone')], default='waiting', max_length=10)),
                 ('rows_read', models.PositiveBigIntegerField(default=0)),
                 ('rows_imported', models.PositiveBigIntegerField(default=0)),
                 ('rows_duplicate', models.PositiveBigIntegerField(default=0)),
@@ -181,7 +180,7 @@ class Migration(migrations.Migration):
                 ('updated_at', models.DateTimeField(auto_now=True)),
                 ('version', models.PositiveIntegerField(default=1, editable=False)),
                 ('document_type', models.CharField(choices=[('invoice', 'Invoice')], default='invoice', max_length=12)),
-                ('status', django_fsm.FSMField(choices=[('draft', 'Draft'), ('issued', 'Issued'), ('void', 'Void')], default='draft', max_length=10, protected=True)),
+                ('status', models.CharField(choices=[('draft', 'Draft'), ('issued', 'Issued'), ('void', 'Void')], default='draft', max_length=10)),
                 ('period_start', models.DateField()),
                 ('period_end', models.DateField(help_text='The first day after the period.')),
                 ('currency', core.money.CurrencyField(max_length=3)),
@@ -292,7 +291,7 @@ class Migration(migrations.Migration):
                 ('file_size', models.PositiveBigIntegerField(default=0, help_text='Bytes.')),
                 ('format_version', models.CharField(blank=True, help_text='FOCUS version the columns follow.', max_length=10)),
                 ('columns', models.JSONField(blank=True, default=list, help_text="The file's columns, in its order and spelling.")),
-                ('status', django_fsm.FSMField(choices=[('waiting', 'Waiting'), ('running', 'Running'), ('completed', 'Completed'), ('failed', 'Failed'), ('undone', 'Undone')], default='waiting', max_length=10, protected=True)),
+                ('status', models.CharField(choices=[('waiting', 'Waiting'), ('running', 'Running'), ('completed', 'Completed'), ('failed', 'Failed'), ('undone', 'Undone')], default='waiting', max_length=10)),
                 ('rows_read', models.PositiveBigIntegerField(default=0)),
                 ('rows_imported', models.PositiveBigIntegerField(default=0)),
                 ('rows_duplicate', models.PositiveBigIntegerField(default=0)),
@@ -405,7 +404,7 @@ class Migration(migrations.Migration):
                 ('values', models.JSONField(help_text='Column name to the text that the file had, or that was put right since.')),
                 ('raw_text', models.TextField(blank=True, help_text='The line itself, where it could not be split into columns.')),
                 ('problems', models.JSONField(help_text='List of {column, code, detail}.')),
-                ('status', django_fsm.FSMField(choices=[('open', 'To repair'), ('repaired', 'Repaired'), ('discarded', 'Discarded')], default='open', max_length=10, protected=True)),
+                ('status', models.CharField(choices=[('open', 'To repair'), ('repaired', 'Repaired'), ('discarded', 'Discarded')], default='open', max_length=10)),
                 ('resolution_reason', models.CharField(blank=True, max_length=500)),
                 ('usage_import', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rejected_rows', to='invoicing.usageimport')),
                 ('record', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='repaired_from', to='invoicing.usagerecord')),
@@ -427,7 +426,7 @@ class Migration(migrations.Migration):
                 ('values', models.JSONField(help_text='Column name to the text that the file had, or that was put right since.')),
                 ('raw_text', models.TextField(blank=True, help_text='The line itself, where it could not be split into columns.')),
                 ('problems', models.JSONField(help_text='List of {column, code, detail}.')),
-                ('status', django_fsm.FSMField(choices=[('open', 'To repair'), ('repaired', 'Repaired'), ('discarded', 'Discarded')], default='open', max_length=10, protected=True)),
+                ('status', models.CharField(choices=[('open', 'To repair'), ('repaired', 'Repaired'), ('discarded', 'Discarded')], default='open', max_length=10)),
                 ('resolution_reason', models.CharField(blank=True, max_length=500)),
                 ('history_change_reason', models.TextField(blank=True, null=True)),
                 ('history_id', models.AutoField(primary_key=True, serialize=False)),

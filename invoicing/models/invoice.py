@@ -1,13 +1,16 @@
-"""Invoices, their lines and numbers (INV-01 to INV-04)."""
+"""Invoices, credit and debit notes, their lines and numbers (INV-01 to INV-05, INV-08)."""
+
+from decimal import Decimal
 
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
-from django_fsm import FSMField, transition
+from django_fsm import transition
 
 from core.history import AuditedHistory
 from core.models import TimestampedModel, VersionedModel
-from core.money import CurrencyField, ExactCostField, MoneyField, RateField
+from core.money import EXACT, CurrencyField, ExactCostField, MoneyField, RateField
+from core.states import StateField
 from entities.models import TaxTreatment
 from invoicing.querysets import (
     InvoiceLineQuerySet,
@@ -18,12 +21,23 @@ from invoicing.querysets import (
 
 class DocumentType(models.TextChoices):
     INVOICE = "invoice", "Invoice"
+    CREDIT_NOTE = "credit_note", "Credit note"
+    DEBIT_NOTE = "debit_note", "Debit note"
 
 
 class InvoiceStatus(models.TextChoices):
     DRAFT = "draft", "Draft"
     ISSUED = "issued", "Issued"
+    PARTIALLY_PAID = "partially_paid", "Partially paid"
+    PAID = "paid", "Paid"
     VOID = "void", "Void"
+
+
+OPEN_STATUSES = (InvoiceStatus.ISSUED, InvoiceStatus.PARTIALLY_PAID)
+"""Posted, and something is still to be paid (of a credit note: to be used)."""
+
+POSTED_STATUSES = (*OPEN_STATUSES, InvoiceStatus.PAID)
+"""What counts: numbered and not withdrawn."""
 
 
 class NumberSeries(TimestampedModel):
@@ -83,8 +97,12 @@ class Invoice(VersionedModel, TimestampedModel):
     """What ``issuer`` asks ``entity`` (the payer) to pay for ``[period_start, period_end)``, in ``currency``.
 
     Draft until issued. At issue it gets its number, its dates and ``snapshot``: names, addresses, tax ids,
-    terms and rates as they were. From then on a trigger refuses every change but voiding (INV-01).
-    ``entity`` is who pays, ``bill_to`` whom the document is addressed to (ENT-02).
+    terms and rates as they were. From then on a trigger refuses every change but settling, disputing and voiding
+    (INV-01). ``entity`` is who pays, ``bill_to`` whom the document is addressed to (ENT-02).
+
+    A credit note gives back, and a debit note asks for more, on the invoice that it ``corrects``; amounts of both are
+    positive. ``settled_amount`` is the sum of the settlements of an invoice or debit note; of a credit note it is how
+    much of it was set off or refunded (INV-06). ``disputed_amount`` is what open disputes hold back of it.
     """
 
     document_type = models.CharField(max_length=12, choices=DocumentType, default=DocumentType.INVOICE)
@@ -93,8 +111,19 @@ class Invoice(VersionedModel, TimestampedModel):
     bill_to = models.ForeignKey(
         "entities.Entity", on_delete=models.PROTECT, related_name="addressed_invoices"
     )
-    status = FSMField(
-        max_length=10,
+    corrects = models.ForeignKey(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="corrections",
+        help_text="The invoice that a credit or debit note corrects.",
+    )
+    reason = models.CharField(
+        max_length=500, blank=True, db_default="", help_text="Why a credit or debit note was made."
+    )
+    status = StateField(
+        max_length=15,
         choices=InvoiceStatus,
         default=InvoiceStatus.DRAFT,
         protected=True,
@@ -105,6 +134,8 @@ class Invoice(VersionedModel, TimestampedModel):
     subtotal = MoneyField(default=0)
     tax_total = MoneyField(default=0)
     total = MoneyField(default=0)
+    settled_amount = MoneyField(default=0, db_default=0)
+    disputed_amount = MoneyField(default=0, db_default=0)
     fiscal_year = models.PositiveSmallIntegerField(null=True, blank=True)
     sequence_number = models.PositiveBigIntegerField(null=True, blank=True)
     number = models.CharField(max_length=50, null=True, blank=True)
@@ -148,8 +179,23 @@ class Invoice(VersionedModel, TimestampedModel):
             models.UniqueConstraint(fields=["issuer", "number"], name="invoice_number_once"),
             models.UniqueConstraint(
                 fields=["issuer", "entity", "period_start", "period_end"],
-                condition=Q(status="draft"),
+                condition=Q(status="draft", document_type="invoice"),
                 name="invoice_one_draft_per_period",
+            ),
+            models.CheckConstraint(
+                condition=Q(document_type="invoice", corrects__isnull=True)
+                | Q(~Q(document_type="invoice"), corrects__isnull=False),
+                name="invoice_note_corrects_an_invoice",
+            ),
+            models.CheckConstraint(
+                condition=Q(status__in=("draft", "issued", "void"), settled_amount=0)
+                | Q(status="partially_paid", settled_amount__gt=0, settled_amount__lt=F("total"))
+                | Q(status="paid", settled_amount__gte=0, settled_amount=F("total")),
+                name="invoice_settled_as_its_status_says",
+            ),
+            models.CheckConstraint(
+                condition=Q(disputed_amount=0) | Q(disputed_amount__gt=0, disputed_amount__lte=F("total")),
+                name="invoice_disputed_within_total",
             ),
             models.CheckConstraint(
                 condition=Q(period_end__gt=F("period_start")),
@@ -181,6 +227,11 @@ class Invoice(VersionedModel, TimestampedModel):
         indexes = [
             models.Index(fields=["entity", "-period_start"], name="invoice_entity_period"),
             models.Index(fields=["status", "due_date"], name="invoice_status_due"),
+            models.Index(
+                fields=["entity", "due_date"],
+                condition=Q(status__in=("issued", "partially_paid")),
+                name="invoice_open_of_payer",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -198,21 +249,56 @@ class Invoice(VersionedModel, TimestampedModel):
     def issue(self) -> None:
         """Post the document; the service has set number, dates and snapshot."""
 
-    @transition(field=status, source=InvoiceStatus.ISSUED, target=InvoiceStatus.VOID)
+    @transition(field=status, source=[InvoiceStatus.ISSUED, InvoiceStatus.PAID], target=InvoiceStatus.VOID)
     def void(self) -> None:
-        """Withdraw the posted document; its number stays taken."""
+        """Withdraw the posted document, of which nothing is settled (paid: of a total of 0); its number stays taken."""
+
+    @transition(field=status, source=list(POSTED_STATUSES), target=InvoiceStatus.PAID)
+    def settle_whole(self) -> None:
+        """Nothing is open any more; the service has set ``settled_amount``."""
+
+    @transition(field=status, source=list(POSTED_STATUSES), target=InvoiceStatus.PARTIALLY_PAID)
+    def settle_part(self) -> None:
+        """A part is settled, also after another part was taken back."""
+
+    @transition(field=status, source=list(POSTED_STATUSES), target=InvoiceStatus.ISSUED)
+    def reopen(self) -> None:
+        """All that settled it was taken back."""
+
+    @property
+    def is_posted(self) -> bool:
+        return self.status in POSTED_STATUSES
+
+    @property
+    def is_credit_note(self) -> bool:
+        return self.document_type == DocumentType.CREDIT_NOTE
+
+    @property
+    def open_amount(self) -> Decimal:
+        """What is still to be paid; of a credit note, what is still to be set off or refunded."""
+        return EXACT.subtract(self.total, self.settled_amount) if self.is_posted else Decimal(0)
 
 
 class LineKind(models.TextChoices):
     USAGE = "usage", "Usage"
     ALLOCATION = "allocation", "Cost allocation"
+    FEE = "fee", "Contract fee"
+    CHARGE = "charge", "Further charge"
+
+
+def _within(part: str, whole: str) -> Q:
+    """Between nothing and the whole, which may be negative."""
+    return Q(**{f"{whole}__gte": 0, f"{part}__gte": 0, f"{part}__lte": F(whole)}) | Q(
+        **{f"{whole}__lt": 0, f"{part}__lte": 0, f"{part}__gte": F(whole)}
+    )
 
 
 class InvoiceLine(models.Model):
     """What one department (or the unallocated rest of an entity) owes for one thing.
 
     ``original_amount`` is exact in ``original_currency``; ``exact_amount`` is it at ``rate`` in the invoice's
-    currency, still exact; ``amount`` is rounded, all lines together (USE-04, INV-04). Names are copies.
+    currency, with ``markup_percent`` added, still exact; ``amount`` is rounded, all lines together (USE-04, INV-04).
+    Names are copies.
     """
 
     invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="lines")
@@ -234,6 +320,20 @@ class InvoiceLine(models.Model):
     provider = models.CharField(max_length=255, blank=True)
     service = models.CharField(max_length=255, blank=True)
     charge_category = models.CharField(max_length=30, blank=True)
+    contract = models.ForeignKey(
+        "contracts.Contract",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="invoice_lines",
+        help_text="Of a contract fee.",
+    )
+    contract_line = models.CharField(
+        max_length=60,
+        blank=True,
+        db_default="",
+        help_text="The code of the contract's line that it bills.",
+    )
     item_count = models.PositiveIntegerField(help_text="Billed items that make this line.")
     period_start = models.DateField()
     period_end = models.DateField()
@@ -242,11 +342,31 @@ class InvoiceLine(models.Model):
     rate = RateField(default=1)
     rate_date = models.DateField(null=True, blank=True)
     rate_source = models.CharField(max_length=50, blank=True)
-    exact_amount = models.DecimalField(max_digits=50, decimal_places=25)
+    markup_percent = models.DecimalField(
+        max_digits=7,
+        decimal_places=3,
+        default=0,
+        db_default=0,
+        help_text="Added to the cost of usage that no contract prices.",
+    )
+    # 15 decimals of a cost, 10 of a rate and 5 of a mark-up's factor.
+    exact_amount = models.DecimalField(max_digits=57, decimal_places=30)
     amount = MoneyField()
     tax_category = models.CharField(max_length=2, choices=TaxTreatment)
     tax_rate = models.DecimalField(max_digits=6, decimal_places=3, default=0)
     tax_amount = MoneyField(default=0)
+    corrects_line = models.ForeignKey(
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="corrections",
+        help_text="The invoice's line that this line of a credit note gives back.",
+    )
+    credited_amount = MoneyField(
+        default=0, db_default=0, help_text="Given back by credit notes, of the amount before tax."
+    )
+    credited_tax = MoneyField(default=0, db_default=0)
 
     objects = InvoiceLineQuerySet.as_manager()
 
@@ -256,6 +376,16 @@ class InvoiceLine(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["invoice", "line_number"], name="invoice_line_number"),
             models.CheckConstraint(condition=Q(rate__gt=0), name="invoice_line_rate_positive"),
+            models.CheckConstraint(
+                condition=Q(markup_percent=0) | Q(markup_percent__gt=0, kind="usage"),
+                name="invoice_line_markup_on_usage",
+            ),
+            models.CheckConstraint(
+                condition=_within("credited_amount", "amount"), name="invoice_line_credited_within_amount"
+            ),
+            models.CheckConstraint(
+                condition=_within("credited_tax", "tax_amount"), name="invoice_line_credited_within_tax"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -271,7 +401,7 @@ class InvoiceLine(models.Model):
 
 
 class BilledItem(models.Model):
-    """Binds a usage record or a billable allocation to the line that bills it: once, by constraint (INV-03).
+    """Binds a usage record, a billable allocation or a contract fee to the line that bills it: once (INV-03).
 
     Voiding an invoice sets ``released_at``, which frees the item for another invoice; the row stays as the
     record of what the void document billed.
@@ -285,6 +415,9 @@ class BilledItem(models.Model):
     cost_allocation = models.ForeignKey(
         "entities.CostAllocation", on_delete=models.PROTECT, null=True, related_name="billed_items"
     )
+    contract_fee = models.ForeignKey(
+        "contracts.BillableFee", on_delete=models.PROTECT, null=True, related_name="billed_items"
+    )
     released_at = models.DateTimeField(null=True)
 
     class Meta:
@@ -292,8 +425,11 @@ class BilledItem(models.Model):
         default_permissions = ()
         constraints = [
             models.CheckConstraint(
-                condition=Q(usage_record__isnull=False, cost_allocation__isnull=True)
-                | Q(usage_record__isnull=True, cost_allocation__isnull=False),
+                condition=Q(
+                    usage_record__isnull=False, cost_allocation__isnull=True, contract_fee__isnull=True
+                )
+                | Q(usage_record__isnull=True, cost_allocation__isnull=False, contract_fee__isnull=True)
+                | Q(usage_record__isnull=True, cost_allocation__isnull=True, contract_fee__isnull=False),
                 name="billed_item_is_one_thing",
             ),
             models.UniqueConstraint(
@@ -306,16 +442,31 @@ class BilledItem(models.Model):
                 condition=Q(released_at__isnull=True),
                 name="cost_allocation_billed_once",
             ),
+            models.UniqueConstraint(
+                fields=["contract_fee"],
+                condition=Q(released_at__isnull=True),
+                name="contract_fee_billed_once",
+            ),
         ]
 
     def __str__(self) -> str:
         return f"item of line {self.invoice_line_id}"
 
 
-class InvoiceDocument(models.Model):
-    """The PDF of an issued invoice as it was first rendered from the snapshot; the same bytes ever after (INV-09)."""
+class DocumentKind(models.TextChoices):
+    PDF = "pdf", "PDF"
+    FACTURX = "facturx", "Factur-X (PDF with XML)"
+    CII = "cii", "CII (XML)"
+    UBL = "ubl", "Peppol BIS Billing 3 (UBL, XML)"
 
-    invoice = models.OneToOneField(Invoice, on_delete=models.PROTECT, related_name="document")
+
+class InvoiceDocument(models.Model):
+    """A file of an issued invoice as it was first made from the snapshot; the same bytes ever after (INV-09)."""
+
+    invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="documents")
+    kind = models.CharField(
+        max_length=10, choices=DocumentKind, default=DocumentKind.PDF, db_default=DocumentKind.PDF
+    )
     file = models.FileField(upload_to="invoices/%Y/%m/", max_length=255)
     sha256 = models.CharField(max_length=64)
     size = models.PositiveBigIntegerField(help_text="Bytes.")
@@ -324,6 +475,9 @@ class InvoiceDocument(models.Model):
     class Meta:
         db_table = "invoice_documents"
         default_permissions = ()
+        constraints = [
+            models.UniqueConstraint(fields=["invoice", "kind"], name="invoice_document_once_per_kind"),
+        ]
 
     def __str__(self) -> str:
-        return f"PDF of {self.invoice}"
+        return f"{self.get_kind_display()} of {self.invoice}"

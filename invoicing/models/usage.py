@@ -3,11 +3,12 @@
 from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
-from django_fsm import FSMField, transition
+from django_fsm import transition
 
 from core.history import AuditedHistory
 from core.models import TimestampedModel, VersionedModel
 from core.money import CurrencyField, ExactCostField
+from core.states import StateField
 from invoicing.querysets import (
     RejectedRowQuerySet,
     UsageImportQuerySet,
@@ -50,7 +51,7 @@ class UsageImport(TimestampedModel):
         blank=True,
         help_text="The file's columns, in its order and spelling.",
     )
-    status = FSMField(
+    status = StateField(
         max_length=10,
         choices=ImportStatus,
         default=ImportStatus.WAITING,
@@ -361,7 +362,7 @@ class RejectedRow(TimestampedModel):
         blank=True, help_text="The line itself, where it could not be split into columns."
     )
     problems = models.JSONField(help_text="List of {column, code, detail}.")
-    status = FSMField(
+    status = StateField(
         max_length=10,
         choices=RejectedRowStatus,
         default=RejectedRowStatus.OPEN,

@@ -4,15 +4,14 @@ from dataclasses import dataclass
 from datetime import date
 
 from core.clock import month_after
-from core.errors import Conflict
 from core.history import acting
 from core.sample_data.run import SampleRun, person
 from entities.models import Entity
 from entities.sample_data.organisation import ROOT
 from entities.sample_data.people import ADMINISTRATOR, FINANCE_MANAGER, FINANCE_STAFF, FINANCE_STAFF_DE
-from entities.services.entity import entity_update, root_id_of
-from invoicing.models import Invoice, InvoiceStatus
-from invoicing.selectors.billing_scope import issuer_for
+from entities.services.entity import entity_update
+from invoicing.models import POSTED_STATUSES, Invoice, InvoiceStatus
+from invoicing.sample_data.billing_runs import is_issued_within_group, issue_by_run
 from invoicing.services.consolidation import consolidated_invoice_draft
 from invoicing.services.invoice import invoice_issue, invoice_void
 
@@ -48,7 +47,7 @@ def load_invoices(run: SampleRun) -> None:
     """Invoice month by month, so that the numbers rise with the dates."""
     made = 0
     for number, month in enumerate(run.months):
-        in_month = sum(_invoice(run, payer, number, month) for payer in PAYERS if number >= payer.from_month)
+        in_month = _invoice_month(run, number, month)
         if in_month:
             run.say(f"  {month:%B %Y}: {in_month} invoices")
         made += in_month
@@ -57,10 +56,21 @@ def load_invoices(run: SampleRun) -> None:
     )
 
 
+def _invoice_month(run: SampleRun, number: int, month: date) -> int:
+    """The month before the last is invoiced by a billing run, the others payer by payer."""
+    if month == run.months[-2] and all(
+        is_issued_within_group(run, Entity.objects.get(code=payer.entity)) for payer in PAYERS
+    ):
+        by_run = issue_by_run(run, month)
+        if by_run is not None:
+            return by_run
+    return sum(_invoice(run, payer, number, month) for payer in PAYERS if number >= payer.from_month)
+
+
 def _invoice(run: SampleRun, payer: Payer, number: int, month: date) -> int:
     """Make the payer's invoice of the month unless it is there; return how many documents were made."""
     entity = Entity.objects.get(code=payer.entity)
-    if not _is_issued_within_group(run, entity):
+    if not is_issued_within_group(run, entity):
         return 0
     stays_draft = payer.entity == ROOT and month == run.months[-1]
     with acting(reason=f"Invoicing of {month:%B %Y}"):
@@ -85,7 +95,7 @@ def _ensure(entity: Entity, payer: Payer, month: date, issue_date: date | None) 
 
 def _void_and_reissue(entity: Entity, payer: Payer, month: date, issue_date: date) -> int:
     """The payer had moved: the document with the old address is void, a new one has the new address."""
-    issued = Invoice.objects.filter(entity=entity, period_start=month, status=InvoiceStatus.ISSUED)
+    issued = Invoice.objects.filter(entity=entity, period_start=month, status__in=POSTED_STATUSES)
     voided = Invoice.objects.filter(entity=entity, period_start=month, status=InvoiceStatus.VOID)
     if voided.exists() and issued.exists():
         return 0
@@ -104,15 +114,3 @@ def _void_and_reissue(entity: Entity, payer: Payer, month: date, issue_date: dat
     ).invoice
     invoice_issue(actor=person(payer.issued_by), invoice=draft, issue_date=issue_date)
     return 1
-
-
-def _is_issued_within_group(run: SampleRun, payer: Entity) -> bool:
-    """Whether the payer's issuer is of the sample group; another group's default issuer is left alone."""
-    try:
-        issuer = issuer_for(payer)
-    except Conflict:
-        issuer = None
-    if issuer is not None and root_id_of(issuer.pk) == root_id_of(payer.pk):
-        return True
-    run.say(f"  {payer} is not invoiced: the default issuer of this database belongs to another group")
-    return False

@@ -9,10 +9,13 @@ from entities.models import Entity
 from entities.sample_data.allocations import find_department, run_rule
 from entities.sample_data.people import ERP_CONNECTOR, FINANCE_MANAGER, FINANCE_STAFF
 from invoicing.models import ImportStatus, UsageImport, UsageMappingRule
+from invoicing.sample_data.billing_runs import load_prepared_run
 from invoicing.sample_data.catalogue import PROVIDERS
 from invoicing.sample_data.focus import write
 from invoicing.sample_data.invoices import load_invoices
 from invoicing.sample_data.mapping import IMPORTED_FOR, RULES, TAG_KEY
+from invoicing.sample_data.receivables import load_receivables
+from invoicing.sample_data.settlements import load_settlements
 from invoicing.services.usage_imports import usage_file_import
 from invoicing.services.usage_rules import usage_mapping_rule_create
 
@@ -77,4 +80,7 @@ STEPS = [
     Step("Usage of seven months", load_usage),
     Step("Allocation rules", run_rule),
     Step("Invoices", load_invoices),
+    Step("Billing runs", load_prepared_run),
+    Step("Payments", load_settlements),
+    Step("Receivables", load_receivables),
 ]

@@ -9,7 +9,7 @@ from django.db import connection
 
 from core.errors import Conflict
 from entities.models import Entity, EntityLink, LinkKind
-from invoicing.models import Invoice
+from invoicing.models import DocumentType, Invoice
 
 _CANDIDATES = """
 SELECT DISTINCT entity.id, entity.parent_id, entity.consolidated_billing, entity.name, entity.legal_name
@@ -133,7 +133,8 @@ def invoiced_periods(payer: Entity, before: datetime.date) -> list[Span]:
     """The days before ``before`` that issued invoices of the payer cover, each day once, in order."""
     covered_until = datetime.date.min
     periods = []
-    rows = Invoice.objects.issued().filter(entity=payer, period_start__lt=before)
+    rows = Invoice.objects.posted().of_type(DocumentType.INVOICE)
+    rows = rows.filter(entity=payer, period_start__lt=before)
     for start, end in rows.order_by("period_start", "period_end").values_list("period_start", "period_end"):
         first, last = max(start, covered_until), min(end, before)
         if first < last:
@@ -163,24 +164,6 @@ def with_late_days(scope: BillingScope, payer: Entity, start: datetime.date) -> 
         if max(part.start, first) < min(part.end, last)
     )
     return replace(scope, parts=scope.parts + late, names={**earlier.names, **scope.names})
-
-
-def issuer_for(payer: Entity) -> Entity:
-    """Return who issues the payer's invoices: the nearest issuer above it, else the default issuer.
-
-    An entity does not invoice itself. Raises Conflict ``no_issuer``.
-    """
-    issuers = Entity.objects.issuers().exclude(pk=payer.pk)
-    nearest = issuers.filter(below__descendant_id=payer.pk).order_by("below__depth").first()
-    issuer = nearest or issuers.filter(is_default_issuer=True).first()
-    if issuer is None:
-        raise Conflict(
-            "no_issuer",
-            f'No entity issues invoices to "{payer}". Open the entity that charges the group (its shared-service '
-            "company, say), mark it as issuer and as default issuer, then try again.",
-            extra={"entity_id": payer.pk},
-        )
-    return issuer
 
 
 def _candidates(payer_id: int, start: datetime.date, end: datetime.date) -> dict[int, _Node]:

@@ -9,8 +9,18 @@ from typing import Any
 from django.db import connection
 from django.db.models import Count, Min, Q, QuerySet, Sum
 
+from contracts.models import BillableFee
+from core import clock
 from entities.models import CostAllocation
-from invoicing.models import Invoice, InvoiceLine, NumberSeries, UsageRecord
+from invoicing.models import (
+    OPEN_STATUSES,
+    DocumentType,
+    Invoice,
+    InvoiceLine,
+    LineKind,
+    NumberSeries,
+    UsageRecord,
+)
 from invoicing.services.consolidation import Subtotal
 
 SHOWN_DEFECTS = 20
@@ -59,9 +69,37 @@ def line_allocations(line: InvoiceLine) -> QuerySet[CostAllocation]:
     return CostAllocation.objects.filter(billed_items__invoice_line=line)
 
 
+def line_fees(line: InvoiceLine) -> QuerySet[BillableFee]:
+    """The contract fee that the line bills; none where the line is a department's share of the usage of one."""
+    return BillableFee.objects.filter(billed_items__invoice_line=line)
+
+
+def line_items(line: InvoiceLine) -> QuerySet[Any]:
+    """What a line bills: usage (also that which a contract prices), the cost allocation, or the contract fee."""
+    if line.kind == LineKind.ALLOCATION:
+        return line_allocations(line)
+    usage = line_usage(line)
+    return usage if line.kind == LineKind.USAGE or usage.exists() else line_fees(line)
+
+
+def receivable() -> Q:
+    """Posted invoices and debit notes of which something is still to be paid."""
+    return Q(status__in=OPEN_STATUSES) & ~Q(document_type=DocumentType.CREDIT_NOTE)
+
+
 def overdue(on: datetime.date) -> Q:
-    """Issued invoices whose due date has passed; overdue is derived, never stored (INV-01)."""
-    return Q(status="issued", due_date__lt=on)
+    """What is receivable after its due date; derived, never stored (INV-01)."""
+    return receivable() & Q(due_date__lt=on)
+
+
+def is_overdue(invoice: Invoice) -> bool:
+    """Whether ``overdue`` holds for it today in the issuer's zone."""
+    return (
+        invoice.status in OPEN_STATUSES
+        and not invoice.is_credit_note
+        and invoice.due_date is not None
+        and invoice.due_date < clock.today(invoice.issuer.time_zone)
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +208,7 @@ def numbering_defects_of_unknown_series() -> list[dict[str, Any]]:
     rows = (
         Invoice.objects.exclude(sequence_number__isnull=True)
         .values("issuer_id", "document_type", "fiscal_year")
-        .annotate(documents=Count("pk"))
+        .annotate(document_count=Count("pk"))
         .order_by("issuer_id", "document_type", "fiscal_year")
     )
     known = set(NumberSeries.objects.values_list("issuer_id", "document_type", "fiscal_year"))

@@ -8,7 +8,9 @@ from typing import Any
 
 from django.db import connection
 
+from contracts.usage import UsageTerm
 from invoicing.selectors.billing_scope import ScopePart, Span
+from invoicing.selectors.contract_fees import HAS_NO_PRICE, term_parameters
 
 # The scope as a table: which entity's items count on which days, which entity the line names, and for what period.
 SCOPE = """
@@ -26,6 +28,9 @@ NOT EXISTS (
 )
 """
 
+# Usage that a contract prices is billed by the contract's fees (INV-05).
+BUT_NOT_PRICED = f" AND {HAS_NO_PRICE}"
+
 _USAGE_GROUPS = f"""
 WITH scope AS ({SCOPE})
 SELECT scope.named_id, usage.department_id, usage.provider_name, usage.service_name, usage.charge_category,
@@ -33,8 +38,8 @@ SELECT scope.named_id, usage.department_id, usage.provider_name, usage.service_n
 FROM scope JOIN usage_records usage
   ON usage.entity_id = scope.entity_id AND usage.charge_date >= scope.valid_from AND usage.charge_date < scope.valid_to
 WHERE {USAGE_IS_FREE}
-GROUP BY 1, 2, 3, 4, 5, 6, 9, 10
 """
+_GROUPED = " GROUP BY 1, 2, 3, 4, 5, 6, 9, 10"
 
 # A reversed allocation and its reversal cancel out: while nobody was billed for the first, neither is billed.
 _ALLOCATIONS = f"""
@@ -119,10 +124,16 @@ def scope_parameters(parts: Sequence[ScopePart], draft_id: int | None) -> dict[s
     }
 
 
-def uninvoiced_usage(parts: Sequence[ScopePart], draft_id: int | None) -> list[UsageGroup]:
-    """Group the free usage of the scope: per named entity, department, provider, service, category and currency."""
+def uninvoiced_usage(
+    parts: Sequence[ScopePart], draft_id: int | None, terms: Sequence[UsageTerm] = ()
+) -> list[UsageGroup]:
+    """Group the free usage of the scope: per named entity, department, provider, service, category and currency.
+
+    What ``terms`` of contracts price is left to their fees (INV-05).
+    """
+    statement = _USAGE_GROUPS + (BUT_NOT_PRICED if terms else "") + _GROUPED
     with connection.cursor() as cursor:
-        cursor.execute(_USAGE_GROUPS, scope_parameters(parts, draft_id))
+        cursor.execute(statement, scope_parameters(parts, draft_id) | term_parameters(terms))
         return [UsageGroup(*row) for row in cursor.fetchall()]
 
 
@@ -134,16 +145,18 @@ def uninvoiced_allocations(parts: Sequence[ScopePart], draft_id: int | None) -> 
 
 
 def uninvoiced_before(
-    entity_ids: Sequence[int], day: datetime.date, invoiced: Sequence[Span]
+    entity_ids: Sequence[int], day: datetime.date, invoiced: Sequence[Span], terms: Sequence[UsageTerm] = ()
 ) -> tuple[int, datetime.date | None]:
     """How many charges of the three months before ``day`` no invoice holds or will hold, and the first one's day.
 
-    Those of an ``invoiced`` period are not counted: the next invoice takes them along.
+    Those of an ``invoiced`` period are not counted: the next invoice takes them along; nor what contracts price.
     """
     with connection.cursor() as cursor:
+        parameters: dict[str, Any] = term_parameters(terms)
         cursor.execute(
-            _EARLIER_USAGE,
-            {
+            _EARLIER_USAGE + (BUT_NOT_PRICED if terms else ""),
+            parameters
+            | {
                 "entities": list(entity_ids),
                 "since": day - LOOK_BACK,
                 "before": day,

@@ -1,9 +1,13 @@
-"""Consolidated invoices: one invoice for a payer over all that it pays for in a period (INV-03, INV-04, USE-04).
+"""Consolidated invoices: one invoice for a payer over all that it pays for in a period (INV-03 to INV-05, USE-04).
 
 The content is computed without writing anything; the draft then writes that content and claims the items that
 make it. Claiming is the guard: each line's claimed items must be exactly as many, and sum to exactly as much, as
 was computed, and a unique constraint lets each item be claimed once. If something moved in between, the attempt is
 undone and computed anew.
+
+Contract fees come from `contracts`: the run has the contracts of the scope write what is due by the period's last day
+and bills every fee that no invoice holds, however old. Credits of contracts never turn an invoice into a debt of the
+issuer: the oldest are taken off as far as the charges reach, each whole; the others wait for the next invoice.
 """
 
 import datetime
@@ -15,6 +19,11 @@ from operator import attrgetter
 
 from django.db import IntegrityError, connection, transaction
 
+from contracts.models import BillableFee
+from contracts.pricing.text import plain_number
+from contracts.services.billing import fees_due, fees_prepare
+from contracts.usage import UsageTerm
+from core import clock
 from core.access import has, require
 from core.errors import Conflict, FieldProblem, Invalid, constraint_name
 from core.exchange import RateUsed, convert, rate_for
@@ -24,16 +33,25 @@ from core.models import User
 from core.money import AMOUNT_LIMIT, EXACT, exact_sum, round_together
 from entities.models import Department, Entity, TaxTreatment
 from entities.periods import check_period, period_warnings
-from invoicing.models import Invoice, InvoiceStatus, LineKind
+from entities.selectors import issuer_for
+from invoicing.models import DocumentType, Invoice, InvoiceStatus, LineKind
 from invoicing.selectors.billing_scope import (
     BillingScope,
     ScopePart,
     billing_scope,
     invoiced_periods,
-    issuer_for,
     with_late_days,
 )
+from invoicing.selectors.contract_fees import (
+    PRICED_USAGE,
+    QUANTITY,
+    ContractScope,
+    contract_scope,
+    term_parameters,
+)
+from invoicing.selectors.credit import credit_position
 from invoicing.selectors.uninvoiced import (
+    BUT_NOT_PRICED,
     SCOPE,
     USAGE_IS_FREE,
     BillableAllocation,
@@ -43,11 +61,19 @@ from invoicing.selectors.uninvoiced import (
     uninvoiced_before,
     uninvoiced_usage,
 )
+from invoicing.services.contract_fees import FeeClaim, FeeItem, UsageMoved, fee_units
+from invoicing.services.tax import Taxable, line_taxes
 
 _ATTEMPTS = 5
 _FIRST_YEAR, _LAST_YEAR = 1990, 2200
-_BILLED_ONCE = {"usage_record_billed_once", "cost_allocation_billed_once", "invoice_one_draft_per_period"}
-_KIND_ORDER = {LineKind.USAGE: 0, LineKind.ALLOCATION: 1}
+_BILLED_ONCE = {
+    "usage_record_billed_once",
+    "cost_allocation_billed_once",
+    "contract_fee_billed_once",
+    "invoice_one_draft_per_period",
+}
+_KIND_ORDER = {LineKind.FEE: 0, LineKind.USAGE: 1, LineKind.ALLOCATION: 2}
+NOT_STORED = {"cost_allocation_id", "fee"}
 
 # Rows are locked so that their department stays what the line says, and claimed in one order by every run.
 _CLAIM_USAGE = f"""
@@ -70,6 +96,7 @@ claimed AS (
      AND line.charge_category = usage.charge_category AND line.currency = usage.currency
      AND line.period_start = scope.period_start
     WHERE {USAGE_IS_FREE}
+    <priced elsewhere>
     ORDER BY usage.id
     FOR SHARE OF usage
     RETURNING invoice_line_id, usage_record_id
@@ -82,6 +109,39 @@ GROUP BY 1
 _CLAIM_ALLOCATIONS = """
 INSERT INTO billed_items (invoice_line_id, cost_allocation_id)
 SELECT * FROM unnest(%s::bigint[], %s::bigint[]) AS claim (line_id, allocation_id) ORDER BY allocation_id
+"""
+
+_CLAIM_FEES = """
+INSERT INTO billed_items (invoice_line_id, contract_fee_id)
+SELECT * FROM unnest(%s::bigint[], %s::bigint[]) AS claim (line_id, fee_id) ORDER BY fee_id
+"""
+
+_CLAIM_PRICED_USAGE = f"""
+WITH line AS (
+    SELECT * FROM unnest(
+        %(line_ids)s::bigint[], %(line_contracts)s::bigint[], %(line_codes)s::text[], %(line_departments)s::bigint[],
+        %(line_starts)s::date[], %(line_ends)s::date[]
+    ) AS line (id, contract_id, code, department_id, start, until)
+),
+wanted AS (
+    SELECT usage.id, priced.contract_id, priced.code, usage.charge_date, usage.department_id
+    FROM {PRICED_USAGE} AND {USAGE_IS_FREE}
+),
+claimed AS (
+    INSERT INTO billed_items (invoice_line_id, usage_record_id)
+    SELECT line.id, usage.id
+    FROM wanted JOIN usage_records usage ON usage.id = wanted.id
+    JOIN line
+      ON line.contract_id = wanted.contract_id AND line.code = wanted.code
+     AND wanted.charge_date >= line.start AND wanted.charge_date < line.until
+     AND line.department_id IN (-1, coalesce(usage.department_id, 0))
+    ORDER BY usage.id
+    FOR SHARE OF usage
+    RETURNING invoice_line_id, usage_record_id
+)
+SELECT claimed.invoice_line_id, count(*), sum({QUANTITY})
+FROM claimed JOIN usage_records usage ON usage.id = claimed.usage_record_id
+GROUP BY 1
 """
 
 _RELEASE_DRAFT = """
@@ -129,7 +189,11 @@ class LineContent:
     rate_date: datetime.date | None
     rate_source: str
     exact_amount: Decimal
+    markup_percent: Decimal = Decimal(0)
+    contract_id: int | None = None
+    contract_line: str = ""
     cost_allocation_id: int | None = None
+    fee: FeeClaim | None = None
     amount: Decimal = Decimal(0)
     tax_category: str = TaxTreatment.OUT_OF_SCOPE
     tax_rate: Decimal = Decimal(0)
@@ -167,6 +231,7 @@ class ConsolidatedContent:
     total: Decimal
     warnings: tuple[InvoiceWarning, ...]
     scope: BillingScope = field(repr=False)
+    usage_terms: tuple[UsageTerm, ...] = field(default=(), repr=False)
     draft_id: int | None = None
 
     @property
@@ -196,7 +261,22 @@ def consolidation_preview(
     if not has(actor, "invoicing.add_invoice", payer):
         require(actor, "invoicing.view_invoice", payer)
     _check_period(period_start, period_end)
-    return _content(payer, period_start, period_end, _draft_of(payer, period_start, period_end))
+    draft = _draft_of(payer, period_start, period_end)
+    last_day = period_end - datetime.timedelta(days=1)
+    contracted = contract_scope(payer, period_end)
+    today = clock.today(payer.time_zone)
+
+    def upcoming_fees() -> list[BillableFee]:
+        return [fee for contract in contracted.contracts for fee in fees_due(contract, last_day, today)]
+
+    if draft is None or not contracted.usage_terms():
+        return _content(payer, period_start, period_end, draft, contracted, upcoming_fees())
+    with transaction.atomic():
+        # What the draft holds may be priced by a contract now: seen only without the draft, as the run does.
+        draft_clear(draft)
+        content = _content(payer, period_start, period_end, None, contracted, upcoming_fees())
+        transaction.set_rollback(True)
+    return replace(content, draft_id=draft.pk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +304,7 @@ def consolidated_invoice_draft(
             try:
                 with transaction.atomic():
                     return _write_draft(actor, payer, period_start, period_end)
-            except _Moved:
+            except (_Moved, UsageMoved):
                 continue
             except IntegrityError as error:
                 # Another run claimed some of the items first and is committed now: the rest is computed anew.
@@ -252,20 +332,37 @@ def _check_period(start: datetime.date, end: datetime.date) -> None:
 
 
 def _draft_of(payer: Entity, start: datetime.date, end: datetime.date) -> Invoice | None:
-    drafts = Invoice.objects.drafts().filter(entity=payer, period_start=start, period_end=end)
+    drafts = Invoice.objects.drafts().of_type(DocumentType.INVOICE)
+    drafts = drafts.filter(entity=payer, period_start=start, period_end=end)
     return drafts.order_by("pk").first()
 
 
 def _content(
-    payer: Entity, start: datetime.date, end: datetime.date, draft: Invoice | None
+    payer: Entity,
+    start: datetime.date,
+    end: datetime.date,
+    draft: Invoice | None,
+    contracted: ContractScope,
+    upcoming: Sequence[BillableFee] | None = None,
 ) -> ConsolidatedContent:
+    """What the invoice holds; ``upcoming`` are fees that the run would write first, None where it has."""
     issuer = issuer_for(payer)
     scope = with_late_days(billing_scope(payer, start, end), payer, start)
     draft_id = draft.pk if draft else None
-    lines = _exact_lines(payer, scope, start, end, draft_id)
+    terms = contracted.usage_terms()
+    units = fee_units(
+        contracted.scope,
+        [contract.pk for contract in contracted.contracts],
+        terms,
+        until=end - datetime.timedelta(days=1),
+        draft_id=draft_id,
+        upcoming=upcoming,
+    )
+    names = {**contracted.scope.names, **scope.names}
+    lines, waiting = _exact_lines(payer, replace(scope, names=names), start, end, draft_id, terms, units)
     if not lines:
-        raise _nothing_to_invoice(payer, start, end)
-    lines = _rounded(lines, payer)
+        raise _nothing_to_invoice(payer, start, end, waiting)
+    lines = _rounded(lines, payer, issuer)
     subtotal = exact_sum([line.amount for line in lines])
     tax_total = exact_sum([line.tax_amount for line in lines])
     total = EXACT.add(subtotal, tax_total)
@@ -284,20 +381,33 @@ def _content(
         subtotal=subtotal,
         tax_total=tax_total,
         total=total,
-        warnings=tuple(_warnings(payer, scope, start, end, lines, total)),
+        warnings=tuple(_warnings(payer, scope, start, end, lines, total, waiting)),
         scope=scope,
+        usage_terms=tuple(terms),
         draft_id=draft_id,
     )
 
 
 def _exact_lines(
-    payer: Entity, scope: BillingScope, start: datetime.date, end: datetime.date, draft_id: int | None
-) -> list[LineContent]:
-    groups = uninvoiced_usage(scope.parts, draft_id)
+    payer: Entity,
+    scope: BillingScope,
+    start: datetime.date,
+    end: datetime.date,
+    draft_id: int | None,
+    terms: Sequence[UsageTerm],
+    units: Sequence[Sequence[FeeItem]],
+) -> tuple[list[LineContent], list[LineContent]]:
+    """The lines, not rounded yet, and the credits of contracts that wait."""
+    groups = uninvoiced_usage(scope.parts, draft_id, terms)
     allocations = uninvoiced_allocations(scope.parts, draft_id)
     rows: list[UsageGroup | BillableAllocation] = [*groups, *allocations]
-    rates = _rates({row.currency for row in rows}, payer.currency, end)
-    departments = Department.objects.in_bulk({row.department_id for row in rows if row.department_id})
+    fees = [item for unit in units for item in unit]
+    currencies = {row.currency for row in rows} | {item.fee.currency for item in fees}
+    rates = _rates(currencies, payer.currency, end)
+    markups = _markups({group.entity_id for group in groups})
+    departments = Department.objects.in_bulk(
+        {row.department_id for row in (*rows, *fees) if row.department_id}
+    )
 
     def line(
         kind: str,
@@ -307,6 +417,7 @@ def _exact_lines(
         amount: Decimal,
         *,
         gl_code: str = "",
+        markup: Decimal = Decimal(0),
         **rest: object,
     ) -> LineContent:
         department = departments.get(department_id) if department_id else None
@@ -325,7 +436,8 @@ def _exact_lines(
             rate=rate.rate,
             rate_date=rate.rate_date if converted else None,
             rate_source=rate.source[:50] if converted else "",
-            exact_amount=convert(amount, rate),
+            exact_amount=_with_markup(convert(amount, rate), markup),
+            markup_percent=markup,
             **rest,  # type: ignore[arg-type]  # the fields of LineContent that the kinds differ in
         )
 
@@ -336,6 +448,7 @@ def _exact_lines(
             group.department_id,
             group.currency,
             group.amount,
+            markup=markups.get(group.entity_id, Decimal(0)),
             description=_usage_description(group, start),
             provider=group.provider,
             service=group.service,
@@ -364,7 +477,57 @@ def _exact_lines(
         )
         for allocation in allocations
     ]
-    return sorted(lines, key=lambda item: _place(item, payer.pk))
+    fee_lines = [
+        [
+            line(
+                LineKind.FEE,
+                item.named_id,
+                item.department_id,
+                item.fee.currency,
+                item.amount,
+                gl_code=item.fee.gl_code,
+                description=_fee_description(item),
+                provider="",
+                service="",
+                charge_category="",
+                item_count=item.item_count,
+                period_start=item.fee.period_start,
+                period_end=item.period_end,
+                contract_id=item.fee.contract_id,
+                contract_line=item.fee.line_code,
+                fee=item.claim,
+            )
+            for item in unit
+        ]
+        for unit in units
+    ]
+    billed, waiting = _credits_within(lines, fee_lines)
+    return sorted(billed, key=lambda item: _place(item, payer.pk)), waiting
+
+
+def _fee_description(item: FeeItem) -> str:
+    if not item.claim.usage_count:
+        return item.fee.description
+    return f"{item.fee.description[:440]}: {plain_number(item.claim.usage_quantity)} used"
+
+
+def _credits_within(
+    lines: Sequence[LineContent], units: Sequence[Sequence[LineContent]]
+) -> tuple[list[LineContent], list[LineContent]]:
+    """All charges, and of the credits of contracts, the oldest first, those that the charges cover; and the rest."""
+    net = [exact_sum([line.exact_amount for line in unit]) for unit in units]
+    billed = [
+        *lines,
+        *(line for unit, amount in zip(units, net, strict=True) if amount >= 0 for line in unit),
+    ]
+    waiting: list[LineContent] = []
+    left = exact_sum([line.exact_amount for line in billed])
+    for unit, amount in zip(units, net, strict=True):
+        if amount < 0:
+            fits = EXACT.add(left, amount) >= 0
+            (billed if fits else waiting).extend(unit)
+            left = EXACT.add(left, amount) if fits else left
+    return billed, waiting
 
 
 def _usage_description(group: UsageGroup, invoice_start: datetime.date) -> str:
@@ -394,6 +557,7 @@ def _place(line: LineContent, payer_id: int) -> tuple[object, ...]:
         line.period_start,
         (line.provider, line.service),
         line.cost_allocation_id or 0,
+        line.fee.order if line.fee else 0,
     )
 
 
@@ -403,15 +567,23 @@ def _rates(currencies: Iterable[str], quote: str, period_end: datetime.date) -> 
     return {currency: rate_for(currency, quote, last_day) for currency in sorted(currencies)}
 
 
-def _rounded(lines: Sequence[LineContent], payer: Entity) -> list[LineContent]:
-    """Round all lines together, so that they sum to the rounded exact total (USE-04), and tax each line."""
+def _markups(entity_ids: Iterable[int]) -> dict[int, Decimal]:
+    """The mark-up of each entity that has one, in percent; none is taken from the entity above (INV-05)."""
+    with_one = Entity.objects.filter(pk__in=entity_ids, usage_markup_percent__gt=0)
+    return dict(with_one.order_by().values_list("pk", "usage_markup_percent"))
+
+
+def _with_markup(cost: Decimal, percent: Decimal) -> Decimal:
+    """The exact cost with the mark-up; a credit gives it back too, so that what cancels out costs nothing."""
+    return EXACT.multiply(cost, EXACT.add(Decimal(1), percent.scaleb(-2, EXACT))) if percent else cost
+
+
+def _rounded(lines: Sequence[LineContent], payer: Entity, issuer: Entity) -> list[LineContent]:
+    """Round all lines together, so that they sum to the rounded exact total (USE-04), and tax each line (INV-05)."""
     amounts = round_together([line.exact_amount for line in lines], payer.currency)
     tax_rate = payer.tax_rate if payer.tax_treatment == TaxTreatment.STANDARD else Decimal(0)
-    if tax_rate:
-        exact_taxes = [EXACT.multiply(amount, tax_rate).scaleb(-2, EXACT) for amount in amounts]
-        taxes = round_together(exact_taxes, payer.currency)
-    else:
-        taxes = [Decimal(0)] * len(lines)
+    taxables = [Taxable(amount, payer.tax_treatment, tax_rate) for amount in amounts]
+    taxes = line_taxes(taxables, payer.currency, issuer.tax_rounding)
     return [
         replace(line, amount=amount, tax_category=payer.tax_treatment, tax_rate=tax_rate, tax_amount=tax)
         for line, amount, tax in zip(lines, amounts, taxes, strict=True)
@@ -445,17 +617,18 @@ def _warnings(
     end: datetime.date,
     lines: Sequence[LineContent],
     total: Decimal,
+    waiting: Sequence[LineContent],
 ) -> Iterable[InvoiceWarning]:
     for warning in period_warnings(start, end):
         yield InvoiceWarning(warning.code, warning.detail)
-    late = [line for line in lines if line.period_start < start]
+    late = [line for line in lines if line.kind != LineKind.FEE and line.period_start < start]
     if late:
         yield InvoiceWarning(
             "late_charges",
             f"{sum(line.item_count for line in late):,} charges of periods invoiced before have arrived since. This "
             "invoice bills them, on lines of their own.",
         )
-    unallocated = [line for line in lines if line.department_id is None]
+    unallocated = [line for line in lines if line.kind == LineKind.USAGE and line.department_id is None]
     if unallocated:
         count = sum(line.item_count for line in unallocated)
         amount = exact_sum([line.amount for line in unallocated])
@@ -464,6 +637,8 @@ def _warnings(
             f"{count:,} charges ({amount:,} {payer.currency}) belong to no department. They are billed to their "
             "entity; mapping rules would give them a department, but only before they are invoiced.",
         )
+    if waiting:
+        yield InvoiceWarning("credits_waiting", _waiting_text(waiting))
     for span in scope.paid_elsewhere:
         yield InvoiceWarning(
             "partly_billed_elsewhere",
@@ -475,6 +650,8 @@ def _warnings(
             f"{payer} is marked as billed with the entity above it. This invoice bills it separately; the invoice of "
             "the entity above will not bill these items again.",
         )
+    if payer.credit_limit is not None:
+        yield from _credit_warnings(payer)
     if total < 0:
         yield InvoiceWarning(
             "negative_total",
@@ -483,10 +660,32 @@ def _warnings(
         )
 
 
+def _credit_warnings(payer: Entity) -> Iterable[InvoiceWarning]:
+    """That the payer owes, or will owe, more than its limit (INV-07); the issue refuses it if its policy says so."""
+    try:
+        position = credit_position(payer)
+    except Conflict as error:
+        # Without today's rates the exposure is not known; that is no reason to stop a draft.
+        yield InvoiceWarning("credit_limit_unknown", error.message)
+        return
+    if position.exceeded_by:
+        yield InvoiceWarning("credit_limit_exceeded", position.sentence)
+
+
+def _waiting_text(waiting: Sequence[LineContent]) -> str:
+    amounts = ", ".join(f"{line.original_amount:,} {line.original_currency}" for line in waiting[:20])
+    return (
+        f"{len(waiting)} {'credit' if len(waiting) == 1 else 'credits'} of contracts ({amounts}) would turn the "
+        "invoice into a debt and wait for the next one: an invoice never comes to less than zero."
+    )
+
+
 def late_items_warning(content: ConsolidatedContent) -> InvoiceWarning | None:
     """Tell of charges of earlier days that no invoice holds yet; for people who look before they issue."""
     invoiced = invoiced_periods(content.payer, content.period_start)
-    count, first = uninvoiced_before(content.scope.entity_ids, content.period_start, invoiced)
+    count, first = uninvoiced_before(
+        content.scope.entity_ids, content.period_start, invoiced, content.usage_terms
+    )
     if not count:
         return None
     return InvoiceWarning(
@@ -496,7 +695,9 @@ def late_items_warning(content: ConsolidatedContent) -> InvoiceWarning | None:
     )
 
 
-def _nothing_to_invoice(payer: Entity, start: datetime.date, end: datetime.date) -> Conflict:
+def _nothing_to_invoice(
+    payer: Entity, start: datetime.date, end: datetime.date, waiting: Sequence[LineContent]
+) -> Conflict:
     held = (
         Invoice.objects.filter(entity=payer, period_start__lt=end, period_end__gt=start)
         .exclude(status=InvoiceStatus.VOID)
@@ -512,9 +713,11 @@ def _nothing_to_invoice(payer: Entity, start: datetime.date, end: datetime.date)
         )
     else:
         message = (
-            f'There is nothing to invoice for "{payer}" from {start} until before {end}: no usage and no billable '
-            "cost allocation. Import the usage of the period first."
+            f'There is nothing to invoice for "{payer}" from {start} until before {end}: no usage, no contract fee and '
+            "no billable cost allocation. Import the usage of the period first."
         )
+    if waiting:
+        message += f" {_waiting_text(waiting)}"
     return Conflict("nothing_to_invoice", message, extra={"invoices": invoices})
 
 
@@ -527,11 +730,17 @@ def _write_draft(actor: User, payer: Entity, start: datetime.date, end: datetime
         draft = Invoice.objects.select_for_update().get(pk=draft.pk)
         if draft.status != InvoiceStatus.DRAFT:
             raise _Moved
-    content = _content(payer, start, end, draft)
+        draft_clear(draft)
+    contracted = contract_scope(payer, end)
+    for contract in contracted.contracts:
+        fees_prepare(
+            contract_id=contract.pk,
+            until=end - datetime.timedelta(days=1),
+            arrears_until=clock.today(payer.time_zone),
+        )
+    content = _content(payer, start, end, draft, contracted)
     created = draft is None
     invoice = draft or Invoice(entity=payer, period_start=start, period_end=end, created_by=actor)
-    if not created:
-        draft_clear(invoice)
     invoice.issuer = content.issuer
     invoice.bill_to_id = content.bill_to_id
     invoice.currency = content.currency
@@ -539,14 +748,15 @@ def _write_draft(actor: User, payer: Entity, start: datetime.date, end: datetime
     invoice.snapshot = {"warnings": [{"code": w.code, "detail": w.detail} for w in content.warnings]}
     invoice.save()
     line_ids = _write_lines(invoice, content.lines)
-    _claim_usage(content.scope.parts, line_ids, content.lines)
+    _claim_usage(content.scope.parts, content.usage_terms, line_ids, content.lines)
     _claim_allocations(line_ids, content.lines)
+    _claim_fees(content.usage_terms, line_ids, content.lines)
     return DraftResult(invoice, created)
 
 
 def _write_lines(invoice: Invoice, lines: Sequence[LineContent]) -> list[int]:
     """Write the lines by COPY, which takes a tenth of the time of bulk_create; return their ids in order."""
-    names = [name for name in LineContent.__dataclass_fields__ if name != "cost_allocation_id"]
+    names = [name for name in LineContent.__dataclass_fields__ if name not in NOT_STORED]
     values = attrgetter(*names)
     with connection.cursor() as cursor:
         with cursor.copy(
@@ -560,12 +770,18 @@ def _write_lines(invoice: Invoice, lines: Sequence[LineContent]) -> list[int]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def _claim_usage(parts: Sequence[ScopePart], line_ids: Sequence[int], lines: Sequence[LineContent]) -> None:
+def _claim_usage(
+    parts: Sequence[ScopePart],
+    terms: Sequence[UsageTerm],
+    line_ids: Sequence[int],
+    lines: Sequence[LineContent],
+) -> None:
     by_id = {key: line for key, line in zip(line_ids, lines, strict=True) if line.kind == LineKind.USAGE}
     if not by_id:
         return
     usage_lines = list(by_id.values())
-    parameters = scope_parameters(parts, None) | {
+    parameters = scope_parameters(parts, None) | term_parameters(terms)
+    parameters |= {
         "line_ids": list(by_id),
         "line_entities": [line.entity_id for line in usage_lines],
         "line_departments": [line.department_id or 0 for line in usage_lines],
@@ -576,7 +792,9 @@ def _claim_usage(parts: Sequence[ScopePart], line_ids: Sequence[int], lines: Seq
         "line_periods": [line.period_start for line in usage_lines],
     }
     with connection.cursor() as cursor:
-        cursor.execute(_CLAIM_USAGE, parameters)
+        cursor.execute(
+            _CLAIM_USAGE.replace("<priced elsewhere>", BUT_NOT_PRICED if terms else ""), parameters
+        )
         claimed = {row[0]: (row[1], row[2]) for row in cursor.fetchall()}
     if claimed != {key: (line.item_count, line.original_amount) for key, line in by_id.items()}:
         raise _Moved
@@ -591,6 +809,33 @@ def _claim_allocations(line_ids: Sequence[int], lines: Sequence[LineContent]) ->
     if claims:
         with connection.cursor() as cursor:
             cursor.execute(_CLAIM_ALLOCATIONS, [list(column) for column in zip(*claims, strict=True)])
+
+
+def _claim_fees(terms: Sequence[UsageTerm], line_ids: Sequence[int], lines: Sequence[LineContent]) -> None:
+    """Claim the fees and the usage that they price."""
+    claims = [
+        (key, line, line.fee) for key, line in zip(line_ids, lines, strict=True) if line.fee is not None
+    ]
+    fees = [(key, claim.fee_id) for key, _, claim in claims if claim.fee_id is not None]
+    holding = [(key, line, claim) for key, line, claim in claims if claim.usage_count]
+    with connection.cursor() as cursor:
+        if fees:
+            cursor.execute(_CLAIM_FEES, [list(column) for column in zip(*fees, strict=True)])
+        if not holding:
+            return
+        parameters = term_parameters(terms) | {
+            "draft": 0,
+            "line_ids": [key for key, _, _ in holding],
+            "line_contracts": [line.contract_id for _, line, _ in holding],
+            "line_codes": [line.contract_line for _, line, _ in holding],
+            "line_departments": [claim.department_id for _, _, claim in holding],
+            "line_starts": [line.period_start for _, line, _ in holding],
+            "line_ends": [line.period_end for _, line, _ in holding],
+        }
+        cursor.execute(_CLAIM_PRICED_USAGE, parameters)
+        claimed = {row[0]: (row[1], row[2]) for row in cursor.fetchall()}
+    if claimed != {key: (claim.usage_count, claim.usage_quantity) for key, _, claim in holding}:
+        raise _Moved
 
 
 def draft_clear(invoice: Invoice) -> None:

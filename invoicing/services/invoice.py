@@ -1,13 +1,16 @@
-"""Issuing, voiding and discarding invoices (INV-01, INV-02)."""
+"""Issuing, voiding and discarding invoices (INV-01, INV-02, CON-19)."""
 
 import datetime
 import hashlib
+from decimal import Decimal
 from typing import Any
 
 from django.core.files.base import ContentFile
 from django.core.files.storage import default_storage
 from django.db import transaction
 
+from contracts.models import BillableFee
+from contracts.services.commitments import fees_freed, fees_invoiced, fees_uncredited
 from core import clock
 from core.access import require
 from core.errors import Conflict, FieldProblem, Invalid
@@ -15,12 +18,22 @@ from core.history import record_as
 from core.models import User
 from core.money import plain_amount
 from core.outbox import publish
-from entities.models import Entity
-from invoicing.models import BilledItem, Invoice, InvoiceLine, InvoiceStatus
+from entities.models import CreditLimitPolicy, Entity
+from invoicing.models import (
+    POSTED_STATUSES,
+    BilledItem,
+    Invoice,
+    InvoiceLine,
+    InvoiceStatus,
+)
+from invoicing.selectors.credit import credit_position
 from invoicing.services.consolidation import draft_clear
+from invoicing.services.credited_lines import lines_uncredit
 from invoicing.services.numbering import fiscal_year_of, number_take, series_for
+from invoicing.services.settlement import lock_documents
 
-SNAPSHOT_FORMAT = 1
+SNAPSHOT_FORMAT = 2
+"""2: the document is written in the language of the snapshot; in 1 its texts are English."""
 _FIRST_YEAR = 1990
 
 
@@ -34,40 +47,83 @@ def invoice_issue(
     """Issue a draft: copy what it shows, give it the next number, post it (INV-01, INV-02).
 
     ``issue_date`` is today in the issuer's time zone unless given. Raises Conflict ``not_a_draft``,
-    ``empty_invoice``, ``negative_total``, ``issue_date_before_last``; Invalid ``issue_date_in_future``; Stale.
+    ``empty_invoice``, ``negative_total``, ``issue_date_before_last``, ``credit_limit_exceeded``; Invalid
+    ``issue_date_in_future``; Stale.
     """
     require(actor, "invoicing.issue_invoice", invoice.issuer)
     with transaction.atomic(), record_as(actor):
         locked = _lock(invoice)
         locked.expect_version(expected_version)
         _check_issuable(locked)
-        issuer = Entity.objects.get(pk=locked.issuer_id)
-        day = _issue_day(issuer, issue_date)
-        locked.snapshot = invoice_snapshot(locked)
-        locked.issue_date = day
-        locked.due_date = day + datetime.timedelta(days=locked.snapshot["payment_terms_days"])
-        locked.issued_at, locked.issued_by = clock.now(), actor
-        locked.issue()
-        series = series_for(
-            issuer=issuer, document_type=locked.document_type, fiscal_year=fiscal_year_of(issuer, day)
-        )
-        taken = number_take(series=series, issue_date=day)
-        locked.fiscal_year, locked.sequence_number, locked.number = (
-            taken.fiscal_year,
-            taken.sequence,
-            taken.number,
-        )
+        _check_credit(locked)
+        document_post(locked, actor=actor, day=issue_day(locked.issuer, issue_date))
+        if not locked.total:
+            locked.settle_whole()  # Nothing is to be paid.
+        # Budgets are locked before the series of numbers, whose lock everybody else waits for.
+        fees_invoiced(fees=fees_of(locked), invoice_id=locked.pk, reference=f"Invoice {locked.pk}")
+        document_number(locked)
         locked.save()
-        publish("invoice.issued", _event(locked), key=f"invoice:{locked.pk}")
+        publish("invoice.issued", document_event(locked), key=f"invoice:{locked.pk}")
     return locked
+
+
+def _check_credit(invoice: Invoice) -> None:
+    """Refuse what a payer whose policy says so would owe beyond its limit (INV-07); the draft warned of it."""
+    payer = invoice.entity
+    if payer.credit_limit is None or payer.credit_limit_policy != CreditLimitPolicy.REFUSE:
+        return
+    position = credit_position(payer)
+    if position.refuses:
+        raise Conflict(
+            "credit_limit_exceeded",
+            f"{position.sentence} Wait for payments, or have somebody who may change {payer} raise its limit or set "
+            "its policy to warn.",
+            extra={
+                "currency": position.currency,
+                "credit_limit": plain_amount(payer.credit_limit, position.currency),
+                "exposure": plain_amount(position.exposure, position.currency),
+                "exceeded_by": plain_amount(position.exceeded_by, position.currency),
+                "who_can": "entities.change_entity",
+            },
+        )
+
+
+def document_post(
+    document: Invoice, *, actor: User, day: datetime.date, copied: dict[str, Any] | None = None
+) -> None:
+    """Make a locked draft a posted document of that day; number and saving are the caller's.
+
+    ``copied`` is what its snapshot shows besides, or in place of, what is so today.
+    """
+    document.snapshot = invoice_snapshot(document) | (copied or {})
+    terms = 0 if document.is_credit_note else document.snapshot["payment_terms_days"]
+    document.issue_date, document.due_date = day, day + datetime.timedelta(days=terms)
+    document.issued_at, document.issued_by = clock.now(), actor
+    document.issue()
+
+
+def document_number(document: Invoice) -> None:
+    """Give a posted document the next number of its series, whose row is locked from then on: the last lock."""
+    assert document.issue_date is not None
+    issuer = document.issuer
+    year = fiscal_year_of(issuer, document.issue_date)
+    series = series_for(issuer=issuer, document_type=document.document_type, fiscal_year=year)
+    taken = number_take(series=series, issue_date=document.issue_date)
+    document.fiscal_year, document.sequence_number, document.number = (
+        taken.fiscal_year,
+        taken.sequence,
+        taken.number,
+    )
 
 
 def invoice_void(
     *, actor: User, invoice: Invoice, reason: str, expected_version: int | None = None
 ) -> Invoice:
-    """Withdraw an issued invoice: its items may be billed again, its number stays taken (INV-01, INV-03).
+    """Withdraw an issued document: its items may be billed again, its number stays taken (INV-01, INV-03).
 
-    Raises Invalid ``reason_required``; Conflict ``not_issued``; Stale.
+    Only while nothing settles or corrects it. A credit note, only while nothing of it is used: what it credited can be
+    credited again. Raises Invalid ``reason_required``; Conflict ``not_issued``, ``settled``, ``corrected``,
+    ``items_released``; Stale.
     """
     require(actor, "invoicing.void_invoice", invoice.issuer)
     reason = reason.strip()
@@ -77,21 +133,45 @@ def invoice_void(
             "reason_required", message, errors=[FieldProblem("/reason", "reason_required", message)]
         )
     with transaction.atomic(), record_as(actor, reason):
-        locked = _lock(invoice)
+        documents = lock_documents(invoice.pk, invoice.corrects_id)
+        locked = documents[invoice.pk]
         locked.expect_version(expected_version)
-        if locked.status != InvoiceStatus.ISSUED:
-            raise Conflict(
-                "not_issued",
-                f"Only an issued invoice can be voided; {locked} is {locked.get_status_display().lower()}.",
-                extra={"status": locked.status},
-            )
+        _check_voidable(locked)
         locked.voided_at, locked.voided_by, locked.void_reason = clock.now(), actor, reason
         locked.void()
         locked.save()
-        held = BilledItem.objects.filter(invoice_line__invoice=locked, released_at__isnull=True)
-        held.update(released_at=locked.voided_at)
-        publish("invoice.voided", _event(locked) | {"reason": reason}, key=f"invoice:{locked.pk}")
+        if locked.is_credit_note:
+            _take_back_credits(locked)
+        else:
+            items_release(locked)
+        publish("invoice.voided", document_event(locked) | {"reason": reason}, key=f"invoice:{locked.pk}")
     return locked
+
+
+def items_release(invoice: Invoice, credited: dict[int, Decimal] | None = None) -> None:
+    """Free what an invoice bills that is void or wholly credited, and what budgets bore for its contract fees.
+
+    ``credited`` is what credit notes gave back of the fees already, by fee.
+    """
+    fees = fees_of(invoice)
+    held = BilledItem.objects.filter(invoice_line__invoice=invoice, released_at__isnull=True)
+    held.update(released_at=clock.now())
+    fees_freed(fees=fees, invoice_id=invoice.pk, reference=invoice.number or "", credited=credited)
+
+
+def _take_back_credits(credit_note: Invoice) -> None:
+    assert credit_note.corrects is not None
+    billed = InvoiceLine.objects.filter(invoice=credit_note.corrects)
+    if BilledItem.objects.filter(invoice_line__in=billed, released_at__isnull=False).exists():
+        raise Conflict(
+            "items_released",
+            f"{credit_note} freed what {credit_note.corrects} billed, so that it could be billed again: it stays. Make "
+            "a debit note if too much was credited.",
+        )
+    lines_uncredit(credit_note)
+    fees_uncredited(
+        fees=fees_of(credit_note.corrects), credit_note_id=credit_note.pk, reference=credit_note.number or ""
+    )
 
 
 def invoice_discard(*, actor: User, invoice: Invoice, expected_version: int | None = None) -> None:
@@ -134,6 +214,14 @@ def invoice_snapshot(invoice: Invoice) -> dict[str, Any]:
     }
 
 
+def fees_of(invoice: Invoice) -> list[BillableFee]:
+    """The contract fees that the invoice holds, in one order for all who lock budgets for them."""
+    held = BillableFee.objects.filter(
+        billed_items__invoice_line__invoice=invoice, billed_items__released_at__isnull=True
+    )
+    return list(held.select_related("contract__budget").order_by("contract_id", "pk"))
+
+
 def _lock(invoice: Invoice) -> Invoice:
     return (
         Invoice.objects.select_for_update(of=("self",))
@@ -150,6 +238,37 @@ def _not_a_draft(invoice: Invoice, advice: str) -> Conflict:
     )
 
 
+def _check_voidable(document: Invoice) -> None:
+    kind = document.get_document_type_display().lower()
+    if document.status not in POSTED_STATUSES:
+        raise Conflict(
+            "not_issued",
+            f"Only an issued {kind} can be voided; {document} is {document.get_status_display().lower()}.",
+            extra={"status": document.status},
+        )
+    if document.settled_amount:
+        settled = plain_amount(document.settled_amount, document.currency)
+        advice = (
+            "Take back what was set off with it; what was refunded stays."
+            if document.is_credit_note
+            else "Take that back first (reverse the payment or the settlement), or make a credit note instead."
+        )
+        done = "used" if document.is_credit_note else "settled"
+        raise Conflict(
+            "settled",
+            f"{settled} {document.currency} of {document} is {done}. {advice}",
+            extra={"status": document.status, "settled_amount": settled},
+        )
+    notes = Invoice.objects.posted().filter(corrects=document).order_by("pk").values_list("number", flat=True)
+    numbers = [str(number) for number in notes]
+    if numbers:
+        raise Conflict(
+            "corrected",
+            f"{document} is corrected by {', '.join(numbers)}. Void that first, or credit what is left of {document}.",
+            extra={"notes": numbers},
+        )
+
+
 def _check_issuable(invoice: Invoice) -> None:
     if invoice.status != InvoiceStatus.DRAFT:
         raise _not_a_draft(invoice, "An invoice is issued once.")
@@ -164,7 +283,8 @@ def _check_issuable(invoice: Invoice) -> None:
         )
 
 
-def _issue_day(issuer: Entity, asked: datetime.date | None) -> datetime.date:
+def issue_day(issuer: Entity, asked: datetime.date | None) -> datetime.date:
+    """The day on which a document is dated; today in the issuer's zone unless asked for another."""
     today = clock.today(issuer.time_zone)
     if asked is not None and asked > today:
         message = f"The issue date {asked} is in the future; in the issuer's time zone today is {today}."
@@ -181,7 +301,8 @@ def _issue_day(issuer: Entity, asked: datetime.date | None) -> datetime.date:
     return asked or today
 
 
-def _event(invoice: Invoice) -> dict[str, Any]:
+def document_event(invoice: Invoice) -> dict[str, Any]:
+    """What the outbox tells of a document."""
     return {
         "invoice_id": invoice.pk,
         "number": invoice.number,

@@ -16,7 +16,7 @@ from invoicing.models import DocumentType, NumberSeries
 
 _PREFIX_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9/_.-]{0,29}")
 # The prefix that a series gets on first use; an administrator may choose another before the year's first number.
-_PREFIX = {"invoice": "{code}-INV-"}
+_PREFIX = {"invoice": "{code}-INV-", "credit_note": "{code}-CN-", "debit_note": "{code}-DN-"}
 DIGITS = 6
 
 _TAKE_NEXT = """

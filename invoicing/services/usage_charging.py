@@ -3,26 +3,42 @@
 Per import, department, month and currency the exact cost is summed, rounded once, and compared with what has been
 charged before: only the difference is booked, so a second run books nothing, and rows that were repaired, remapped
 or undone since are corrected. What a budget refuses is listed with its reason and can be tried again.
+
+It begins by hand, for an import, or when the usage is invoiced, whichever comes first, and stays while the usage is
+there: an invoice that becomes void is followed by another. Usage that a contract prices costs its departments what the
+fee on the invoice says, not what the provider asks: while such a line holds it, it is left out here.
 """
 
 import datetime
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Max, Sum
+from django.db.models import Exists, Max, OuterRef, QuerySet, Sum
 from django.db.models.functions import TruncMonth
 
 from budgets.services.charges import ChargeLine, budget_charge, budget_refund
 from budgets.services.ledger import Posting, Source
 from budgets.services.periods import budget_for
-from core.access import get_visible, require
+from core.access import get_visible, require, system_actor
 from core.errors import BillingError, Conflict
 from core.models import User
 from core.money import round_money
 from core.outbox import publish
-from invoicing.models import ImportStatus, UsageBudgetCharge, UsageChargeStatus, UsageImport, UsageRecord
+from invoicing.models import (
+    BilledItem,
+    ImportStatus,
+    Invoice,
+    InvoiceLine,
+    InvoiceStatus,
+    LineKind,
+    UsageBudgetCharge,
+    UsageChargeStatus,
+    UsageImport,
+    UsageRecord,
+)
 
 ZERO = Decimal(0)
 CHARGED, UNCHANGED, REFUSED = "charged", "unchanged", "refused"
@@ -49,6 +65,11 @@ class _Group:
     cost: Decimal
     last_day: datetime.date
 
+    @property
+    def key(self) -> tuple[int, int, datetime.date, str]:
+        """What is charged together."""
+        return self.import_id, self.department_id, self.month, self.currency
+
 
 def usage_budgets_charge(*, actor: User, import_id: int) -> UsageCharged:
     """Charge the budgets with the allocated usage of an import; what is refused is listed, not lost.
@@ -60,8 +81,8 @@ def usage_budgets_charge(*, actor: User, import_id: int) -> UsageCharged:
     require(actor, "invoicing.change_usageimport", seen)
     if seen.status not in {ImportStatus.COMPLETED, ImportStatus.UNDONE}:
         raise Conflict("import_not_completed", "Only the usage of a completed import can be charged.")
-    outcomes = [_charge_group(actor, group) for group in _groups(seen)]
-    return UsageCharged(*(outcomes.count(each) for each in (CHARGED, UNCHANGED, REFUSED)))
+    charged = UsageBudgetCharge.objects.filter(usage_import=seen)
+    return _charge_groups(actor, _groups(charged, UsageRecord.objects.filter(usage_import=seen)))
 
 
 def usage_charges_retry(*, actor: User, import_id: int) -> UsageCharged:
@@ -69,28 +90,84 @@ def usage_charges_retry(*, actor: User, import_id: int) -> UsageCharged:
     return usage_budgets_charge(actor=actor, import_id=import_id)
 
 
-def _groups(usage_import: UsageImport) -> list[_Group]:
-    """The usage as it stands now; a group that has lost all its rows since it was charged is there with zero."""
-    pk = usage_import.pk
-    charged = UsageBudgetCharge.objects.filter(usage_import=usage_import).order_by()
-    found = {
-        (each.department_id, each.month, each.currency): _Group(
-            pk, each.entity_id, each.department_id, each.month, each.currency, ZERO, each.charge_date
+def invoice_usage_charge(*, invoice: Invoice, may_charge: Callable[[set[int]], set[int]]) -> UsageCharged:
+    """Bring the charges of the usage on an invoice up to date: its imports' usage of those departments and months.
+
+    Of the departments in question those that ``may_charge`` returns are charged; of the others only what was charged
+    before is corrected. Charging the import and issuing the invoice never charge twice: both book the difference.
+    """
+    held = (
+        BilledItem.objects.filter(invoice_line__invoice=invoice, usage_record__department__isnull=False)
+        .annotate(month=TruncMonth("usage_record__charge_date"))
+        .order_by()
+        .values_list(
+            "invoice_line__kind",
+            "usage_record__usage_import_id",
+            "usage_record__department_id",
+            "month",
+            "usage_record__currency",
         )
-        for each in charged
+        .distinct()
+    )
+    keys = [(kind, tuple(key)) for kind, *key in held]
+    if not keys:
+        return UsageCharged(0, 0, 0)
+    imports, departments = {key[0] for _, key in keys}, {key[1] for _, key in keys}
+    charged = UsageBudgetCharge.objects.filter(usage_import__in=imports, department__in=departments)
+    before = set(charged.values_list("usage_import_id", "department_id", "month", "currency"))
+    allowed = may_charge({key[1] for kind, key in keys if kind == LineKind.USAGE})
+    wanted = {key for kind, key in keys if key in before or (kind == LineKind.USAGE and key[1] in allowed)}
+    rows = UsageRecord.objects.filter(usage_import__in=imports, department__in=departments)
+    return _charge_groups(system_actor(), (each for each in _groups(charged, rows) if each.key in wanted))
+
+
+def line_usage_is_charged(line: InvoiceLine) -> bool:
+    """Whether a budget bears the usage of an invoice's line, as far as it is of the line's department and months."""
+    imports = BilledItem.objects.filter(invoice_line=line).values("usage_record__usage_import_id")
+    return (
+        UsageBudgetCharge.objects.filter(usage_import__in=imports, department_id=line.department_id)
+        .filter(month__gte=line.period_start.replace(day=1), month__lt=line.period_end)
+        .exclude(charged_amount=0)
+        .exists()
+    )
+
+
+def _groups(charged: QuerySet[UsageBudgetCharge], rows: QuerySet[UsageRecord]) -> list[_Group]:
+    """The usage as it stands now; a group that has lost all its rows since it was charged is there with zero."""
+    found = {
+        group.key: group
+        for group in (
+            _Group(
+                each.usage_import_id,
+                each.entity_id,
+                each.department_id,
+                each.month,
+                each.currency,
+                ZERO,
+                each.charge_date,
+            )
+            for each in charged.order_by()
+        )
     }
-    rows = (
-        UsageRecord.objects.filter(usage_import=usage_import, department__isnull=False)
+    priced = BilledItem.objects.filter(
+        usage_record=OuterRef("pk"), released_at__isnull=True, invoice_line__kind=LineKind.FEE
+    ).exclude(invoice_line__invoice__status=InvoiceStatus.DRAFT)
+    summed = (
+        rows.filter(~Exists(priced), department__isnull=False)
         .annotate(month=TruncMonth("charge_date"))
         .order_by()
-        .values_list("entity_id", "department_id", "month", "currency")
+        .values_list("usage_import_id", "entity_id", "department_id", "month", "currency")
         .annotate(cost=Sum("billed_cost"), last=Max("charge_date"))
     )
-    for entity_id, department_id, month, currency, cost, last in rows:
-        found[department_id, month, currency] = _Group(
-            pk, entity_id, department_id, month, currency, cost, last
-        )
+    for values in summed:
+        group = _Group(*values)
+        found[group.key] = group
     return [found[key] for key in sorted(found)]
+
+
+def _charge_groups(actor: User, groups: Iterable[_Group]) -> UsageCharged:
+    outcomes = [_charge_group(actor, group) for group in groups]
+    return UsageCharged(*(outcomes.count(each) for each in (CHARGED, UNCHANGED, REFUSED)))
 
 
 def _charge_group(actor: User, group: _Group) -> str:

@@ -113,7 +113,8 @@ class Command(BaseCommand):
                 line.provider,
                 line.description,
                 f"{line.item_count:,}",
-                f"{line.original_amount.normalize():f} {line.original_currency}",
+                f"{line.original_amount.normalize():f} {line.original_currency}"
+                + (f" + {line.markup_percent.normalize():f} %" if line.markup_percent else ""),
                 plain_amount(line.amount, currency),
             )
             for number, line in enumerate(lines, start=1)

@@ -32,7 +32,7 @@ class Command(BaseCommand):
             self.stdout.write(("ok    " if proof.holds else "FAULT ") + proof.sentence)
         faults = [proof.sentence for proof in proofs if not proof.holds]
         faults += [
-            f"{row['documents']} documents of issuer {row['issuer_id']} in {row['fiscal_year']} have no series."
+            f"{row['document_count']} documents of issuer {row['issuer_id']} in {row['fiscal_year']} have no series."
             for row in numbering_defects_of_unknown_series()
         ]
         if faults:

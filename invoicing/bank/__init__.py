@@ -1,0 +1,1 @@
+"""Reading what banks send: CAMT.053 and CSV. Nothing here writes."""
