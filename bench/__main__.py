@@ -37,16 +37,21 @@ def prepare() -> str:
 def measure(options: Options, database_url: str) -> Results:
     """Run the sections that were asked for."""
     # Only now: the product's modules need Django to be set up.
-    from bench import budgets, data, invoices, tables, usage
+    from bench import approvals, budgets, data, invoices, tables, usage
 
     results = Results(_facts(options))
-    if "budgets" in options.sections:
+    if {"approvals", "budgets"} & set(options.sections):
         say(f"Budgets: loading {options.all_budgets:,} …")
         dataset = data.load(options)
         tables.vacuum()
         with servers.website(options.workers, options.threads) as website:
             results.facts["web server"] = " ".join(website.command)
-            budgets.measure(budgets.Scene(website.address, dataset, database_url), results, say)
+            scene = budgets.Scene(website.address, dataset, database_url)
+            # First: the proofs of budgets leave one without money.
+            if "approvals" in options.sections:
+                approvals.measure(scene, results, say)
+            if "budgets" in options.sections:
+                budgets.measure(scene, results, say)
     if "usage" in options.sections:
         say(f"Usage: files of {options.rows:,} rows …")
         usage.measure(options, results, say)

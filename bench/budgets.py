@@ -109,14 +109,14 @@ class Scene:
     def _checks(self, group: int, users: list[int]) -> Requests:
         body = b'{"amount":"5000.00"}'
         callers = itertools.cycle(users)
-        for budget in _spread(self.data.budgets_of(group)):
+        for budget in spread(self.data.budgets_of(group)):
             path = f"{BASE}/{budget}/check-availability".encode()
             yield load.request(path, body, self.headers[next(callers)])
 
     def _charges(self, group: int, budgets: range, *, user: int = 0, key: bool = False) -> Requests:
         headers = self.headers[user or self.data.users_of(group)[0]]
         body = json.dumps({"amount": "0.01", "description": "Benchmark", "reference": "PO-2041"}).encode()
-        for budget in _spread(budgets):
+        for budget in spread(budgets):
             own = b"Idempotency-Key: bench-%d\r\n" % next(self.unique) if key else b""
             yield load.request(f"{BASE}/{budget}/charge".encode(), body, headers + own)
 
@@ -131,13 +131,14 @@ class Scene:
         tps, latency = pgbench(
             self.database_url,
             _CHOICE + script,
-            self._variables(hot=hot),
+            self.variables(hot=hot),
             clients=self.clients,
             seconds=seconds,
         )
         return Run(tps, p50=latency)
 
-    def _variables(self, *, hot: bool) -> dict[str, str]:
+    def variables(self, *, hot: bool = False) -> dict[str, str]:
+        """What the scripts of pgbench are given."""
         options = self.data.options
         now = clock.now()
         return {
@@ -160,7 +161,7 @@ class Scene:
         }
 
 
-def _spread(budgets: range) -> Iterator[int]:
+def spread(budgets: range) -> Iterator[int]:
     """The budgets without end, neighbours far apart."""
     for number in itertools.count():
         yield budgets[number * STRIDE % len(budgets)]

@@ -14,6 +14,7 @@ from core import clock
 from core.clock import month_after
 from core.models import User
 from entities.models import Entity, Membership
+from invoicing.documents.render import render_invoice
 from invoicing.models import Invoice, InvoiceLine, UsageImport, UsageRecord
 from invoicing.services.consolidation import consolidated_invoice_draft
 from invoicing.services.invoice import invoice_issue
@@ -24,6 +25,8 @@ LARGE = "consolidated invoices of {lines:,} lines, issued"
 LARGE_SQL = "the same rows of {lines:,} lines as plain SQL"
 SMALL = f"consolidated invoices of {SMALL_LINES} lines, issued"
 SMALL_SQL = f"the same rows of {SMALL_LINES} lines as plain SQL"
+PDF_LINES = 50
+PDF = f"invoice PDF, {PDF_LINES} lines, warm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class Cast:
     root: Entity
     issuer: Entity
     small: list[Entity]
+    #: Who gets the invoice that is set as PDF.
+    reader: Entity
 
 
 def prepare(options: Options) -> Cast:
@@ -58,6 +63,7 @@ def prepare(options: Options) -> Cast:
     for code, number, consolidated in (
         ("BENCHSUB", options.subsidiaries, "true"),
         ("BENCHPAY", options.small_invoices, "false"),
+        ("BENCHPDF", 1, "false"),
     ):
         insert(
             Entity,
@@ -70,7 +76,8 @@ def prepare(options: Options) -> Cast:
             f"FROM generate_series(1, {number}) AS number ORDER BY number",
             root=root.pk,
         )
-    return Cast(actor, root, issuer, list(Entity.objects.filter(code__startswith="BENCHPAY-").order_by("pk")))
+    small = list(Entity.objects.filter(code__startswith="BENCHPAY-").order_by("pk"))
+    return Cast(actor, root, issuer, small, Entity.objects.get(code="BENCHPDF-1"))
 
 
 def _usage(cast: Cast, months: list[datetime.date], code: str, services: int) -> None:
@@ -134,6 +141,7 @@ def measure(options: Options, results: Results, say: Callable[[str], None]) -> N
     lines = options.subsidiaries * options.services
     _usage(cast, months, "BENCHSUB", options.services)
     _usage(cast, months, "BENCHPAY", SMALL_LINES)
+    _usage(cast, months[:1], "BENCHPDF", PDF_LINES)
     vacuum()
     large, large_sql = LARGE.format(lines=lines), LARGE_SQL.format(lines=lines)
     for number in range(options.rounds):
@@ -144,6 +152,23 @@ def measure(options: Options, results: Results, say: Callable[[str], None]) -> N
         results.add(SMALL_SQL, "/min", _timed(_write_by_sql, cast, cast.small, by_sql))
         results.add(SMALL, "/min", _timed(_issue, cast, cast.small, by_service), beside=SMALL_SQL)
     _prove(cast, options, results)
+    _measure_pdf(cast, options, results, months[0], say)
+
+
+def _measure_pdf(
+    cast: Cast, options: Options, results: Results, month: datetime.date, say: Callable[[str], None]
+) -> None:
+    """How long setting one PDF takes, in ms; fonts and stylesheets are read by one before, as in a worker."""
+    say(f"  {PDF}")
+    draft = consolidated_invoice_draft(
+        actor=cast.actor, payer=cast.reader, period_start=month, period_end=month_after(month)
+    )
+    invoice = invoice_issue(actor=cast.actor, invoice=draft.invoice)
+    render_invoice(invoice)
+    for _ in range(options.rounds):
+        started = time.perf_counter()
+        render_invoice(invoice)
+        results.add(PDF, "ms", Run((time.perf_counter() - started) * 1000))
 
 
 def _timed(

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-SECTIONS = ("budgets", "usage", "invoices")
+SECTIONS = ("approvals", "budgets", "usage", "invoices")
 
 
 @dataclass(frozen=True, slots=True)

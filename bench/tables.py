@@ -20,7 +20,7 @@ def insert(model: type[models.Model], values: Mapping[str, str], source: str, **
     for field in model._meta.concrete_fields:
         if field.column in columns or (field.primary_key and not field.is_relation):
             continue
-        default = _default(field)
+        default = column_default(field)
         if default is not None:
             given[f"default_{field.column}"] = default
             columns[str(field.column)] = f"%(default_{field.column})s::{field.db_type(connection)}"
@@ -33,7 +33,8 @@ def insert(model: type[models.Model], values: Mapping[str, str], source: str, **
         return int(cursor.rowcount)
 
 
-def _default(field: models.Field) -> Any:
+def column_default(field: models.Field) -> Any:
+    """What a column gets that is not named: the field's default, an empty text, or None for NULL."""
     if getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False):
         return clock.now()
     if isinstance(field, models.JSONField):

@@ -12,8 +12,10 @@ from core.api.urls import auth_urlpatterns
 enterprise_billing: list[URLPattern | URLResolver] = [
     # First, because Django tries them in turn: its first two addresses are by far the busiest.
     path("", include("budgets.api.urls")),
+    path("", include("approvals.api.urls")),
     path("", include("core.api.urls")),
     path("", include("entities.api.urls")),
+    path("", include("contracts.api.urls")),
     path("", include("invoicing.api.urls")),
 ]
 

@@ -302,6 +302,7 @@ def greet(port: int, preparation: Preparation) -> None:
         say(preparation.sign_ins.read_text().rstrip())
         say()
     say("Look first at:")
+    say(f"  {address}/         sign in: managers get their pages, finance the back-office")
     say(f"  {address}/admin/   the back-office: entities, imports of real cost, consolidated invoices")
     say(f"  {address}/docs     the API, to read and to try")
     say()

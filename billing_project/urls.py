@@ -1,8 +1,7 @@
-"""The address space: the admin at /admin/, the API below /api/, its description at /docs."""
+"""The address space: people's pages at /, the admin at /admin/, the API below /api/, its description at /docs."""
 
 from django.contrib import admin
 from django.urls import include, path
-from django.views.generic import RedirectView
 
 from billing_project.health import live, ready
 from billing_project.metrics import metrics
@@ -15,5 +14,6 @@ urlpatterns = [
     path("health/live", live, name="health-live"),
     path("health/ready", ready, name="health-ready"),
     path("metrics", metrics, name="metrics"),
-    path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
+    path("approvals/", include("approvals.urls")),
+    path("", include("core.pages.urls")),
 ]

@@ -12,7 +12,7 @@ from billing_project.settings.environment import BASE_DIR, env
 from billing_project.settings.unfold import *
 
 # From the bottom up: an app imports only apps that stand before it (pyproject.toml holds that).
-PRODUCT_APPS = ["core", "entities", "budgets", "invoicing"]
+PRODUCT_APPS = ["core", "entities", "budgets", "approvals", "contracts", "invoicing"]
 INSTALLED_APPS = [
     *PRODUCT_APPS,
     # The theme and what it re-dresses stand before the admin; simple_history and import_export after it.
@@ -54,6 +54,7 @@ MIDDLEWARE = [
     "core.request_log.RequestLogMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "core.pages.security.PagePolicyMiddleware",
     "core.api.middleware.SessionMiddleware",
     "core.api.middleware.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -98,8 +99,9 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
-LOGIN_URL = "admin:login"
-LOGIN_REDIRECT_URL = "admin:index"
+# The back-office has its own; both ask for the same names and passwords.
+LOGIN_URL = "pages:sign_in"
+LOGIN_REDIRECT_URL = "pages:start"
 LOGOUT_REDIRECT_URL = "admin:login"
 SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
 SESSION_COOKIE_AGE = 12 * 60 * 60
@@ -155,6 +157,18 @@ CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
 CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     # Those whose worker died, or that no worker was told of.
     "Resume usage imports": {"task": "invoicing.resume_usage_imports", "schedule": timedelta(minutes=5)},
+    # Those whose worker died; payers that are done already stay done.
+    "Resume billing runs": {"task": "invoicing.resume_billing_runs", "schedule": timedelta(minutes=5)},
+    # More than once a day does no harm: each document is reminded of once per level.
+    "Remind of overdue invoices": {
+        "task": "invoicing.run_dunning",
+        "schedule": crontab(hour="*/6", minute="45"),
+    },
+    # More than once a day does no harm: each schedule and month begins once, in the scope's own time zone.
+    "Start scheduled billing runs": {
+        "task": "invoicing.start_scheduled_billing_runs",
+        "schedule": crontab(hour="*/6", minute="20"),
+    },
     # A commit wakes the dispatcher at once; this is for retries, and for what a crash left behind.
     "Deliver outbox events": {"task": "core.dispatch_outbox", "schedule": timedelta(seconds=30)},
     "Purge expired records": {
@@ -170,6 +184,44 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "task": "budgets.check_ledger",
         "schedule": crontab(hour="2", minute="30"),
     },
+    "Prove the settlements": {
+        "task": "invoicing.verify_settlements",
+        "schedule": crontab(hour="2", minute="40"),
+    },
+    # Late ones do no harm: a request whose time is over can no longer be decided, and no reminder is sent twice.
+    "Expire approval requests": {"task": "approvals.expire", "schedule": timedelta(minutes=5)},
+    "Escalate approval requests": {"task": "approvals.escalate", "schedule": timedelta(minutes=5)},
+    "Remind approvers": {"task": "approvals.remind", "schedule": timedelta(minutes=5)},
+    # Events do so at once; this is for memberships whose last day has passed.
+    "Reassign approvals of those who left": {
+        "task": "approvals.reassign",
+        "schedule": timedelta(minutes=15),
+    },
+    "Send the daily mails of approvals": {
+        "task": "approvals.send_digests",
+        "schedule": timedelta(minutes=15),
+    },
+    # Midnight comes at another hour in each contract's zone; terms and states go by dates, not by these runs.
+    "Refresh the states of contracts": {
+        "task": "contracts.refresh_statuses",
+        "schedule": crontab(minute="5"),
+    },
+    "Lock and settle renewals of contracts": {
+        "task": "contracts.run_renewals",
+        "schedule": crontab(minute="15"),
+    },
+    "Send alerts before notice deadlines": {
+        "task": "contracts.send_renewal_alerts",
+        "schedule": crontab(hour="5", minute="30"),
+    },
+    "Work out service credits": {
+        "task": "contracts.close_sla_periods",
+        "schedule": crontab(hour="1", minute="40"),
+    },
+    "Commit the budgets of contracts": {
+        "task": "contracts.commit_budgets",
+        "schedule": crontab(hour="1", minute="50"),
+    },
 }
 DJANGO_STRUCTLOG_CELERY_ENABLED = True
 # HistoryContextMiddleware, which comes before, has checked or made the id: log, answer and history have the same.
@@ -180,6 +232,10 @@ DJANGO_STRUCTLOG_TRUST_UPSTREAM_REQUEST_ID = True
 
 # --- Rules of the product --------------------------------------------------------------------------------
 EXCHANGE_RATE_MAX_AGE_DAYS = env.int("EXCHANGE_RATE_MAX_AGE_DAYS", default=7)
+# A billing run reports a payer whose total differs by so many per cent from its last period (INV-03).
+BILLING_RUN_CHANGE_PERCENT = env.int("BILLING_RUN_CHANGE_PERCENT", default=30)
+# And one of whose usage more than so many per cent belongs to no department.
+BILLING_RUN_UNALLOCATED_PERCENT = env.int("BILLING_RUN_UNALLOCATED_PERCENT", default=5)
 # A transfer above this, in the giving budget's currency, needs finance besides the owner (BUD-24).
 BUDGET_TRANSFER_FINANCE_THRESHOLD = env.int("BUDGET_TRANSFER_FINANCE_THRESHOLD", default=10_000)
 BUDGET_TRANSFER_ACROSS_PERIODS = env.bool("BUDGET_TRANSFER_ACROSS_PERIODS", default=False)
@@ -195,6 +251,29 @@ BUDGET_USAGE_CATEGORY = env.str("BUDGET_USAGE_CATEGORY", default="cloud")
 # What becomes of an allocated cost whose department has no budget: "list" lets it pass as unbudgeted, "refuse"
 # does not (BUD-19, ALC-06).
 BUDGET_UNBUDGETED = env.str("BUDGET_UNBUDGETED", default="list")
+# How long a request may take to be decided (APR-20).
+APPROVAL_EXPIRY_DAYS = env.int("APPROVAL_EXPIRY_DAYS", default=30)
+# Requests of one requester, supplier and cost centre within so many days are added up to choose the band (APR-04).
+APPROVAL_SPLIT_GUARD_DAYS = env.int("APPROVAL_SPLIT_GUARD_DAYS", default=30)
+# What an approved request may rise by without being decided again, in all: the smaller of the two (APR-11).
+APPROVAL_TOLERANCE_PERCENT = env.int("APPROVAL_TOLERANCE_PERCENT", default=5)
+APPROVAL_TOLERANCE_AMOUNT = env.int("APPROVAL_TOLERANCE_AMOUNT", default=500)
+# A change order is routed by its new "total", or by what it adds, "delta" (APR-12).
+APPROVAL_CHANGE_ORDER_BASIS = env.str("APPROVAL_CHANGE_ORDER_BASIS", default="total")
+# At most so many requests are approved at once, and none above the amount, in the group's currency (APR-24).
+APPROVAL_BULK_ITEMS = env.int("APPROVAL_BULK_ITEMS", default=200)
+APPROVAL_BULK_AMOUNT = env.int("APPROVAL_BULK_AMOUNT", default=10_000)
+# Links in mails live so long; above the amount they ask for the password again (APR-25).
+APPROVAL_LINK_HOURS = env.int("APPROVAL_LINK_HOURS", default=72)
+APPROVAL_LINK_STEP_UP_AMOUNT = env.int("APPROVAL_LINK_STEP_UP_AMOUNT", default=10_000)
+# So many unknown links an address may try, and wrong passwords a link takes, in ten minutes (APR-25).
+APPROVAL_LINK_GUESSES = env.int("APPROVAL_LINK_GUESSES", default=20)
+APPROVAL_LINK_PASSWORDS = env.int("APPROVAL_LINK_PASSWORDS", default=5)
+# Who wants one mail a day gets it after this hour of their own time zone.
+APPROVAL_DIGEST_HOUR = env.int("APPROVAL_DIGEST_HOUR", default=7)
+# An emergency approval is reviewed by a second person within so many hours (APR-26).
+APPROVAL_EMERGENCY_REVIEW_HOURS = env.int("APPROVAL_EMERGENCY_REVIEW_HOURS", default=24)
+APPROVAL_ATTACHMENT_MEGABYTES = env.int("APPROVAL_ATTACHMENT_MEGABYTES", default=10)
 SIMPLE_HISTORY_REVERT_DISABLED = True
 IMPORT_EXPORT_ESCAPE_FORMULAE_ON_EXPORT = True
 

@@ -30,6 +30,7 @@ CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", default=broker_from_redis_url(R
 
 # Shown on the sign-in page, and who they are is known to everybody: never set in production.
 DEMO_SIGN_INS = sign_ins.DEMO_SIGN_INS
+DEMO_PAGE_SIGN_INS = sign_ins.PAGE_SIGN_INS
 
 MEDIA_ROOT = DATA_DIR / "uploads"
 # Mails are written as files, to be read in the data folder.

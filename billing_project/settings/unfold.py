@@ -9,7 +9,11 @@ from django.templatetags.static import static
 ADMIN_NAVIGATION: list[tuple[str, list[tuple[str, str, str]]]] = [
     (
         "",
-        [("Overview", "space_dashboard", "admin:index"), ("Messages", "notifications", "core.notification")],
+        [
+            ("Overview", "space_dashboard", "admin:index"),
+            ("Messages", "notifications", "core.notification"),
+            ("My pages", "home", "pages:home"),
+        ],
     ),
     (
         "Costs",
@@ -37,10 +41,52 @@ ADMIN_NAVIGATION: list[tuple[str, list[tuple[str, str, str]]]] = [
         ],
     ),
     (
+        "Approvals",
+        [
+            ("Requests", "approval", "approvals.approvalrequest"),
+            ("Rules", "rule_settings", "approvals.approvalrule"),
+            (
+                "Which rule decides?",
+                "search",
+                "admin:approvals_approvalrule_which approvals.view_approvalrule",
+            ),
+            ("Delegations", "forward", "approvals.delegation"),
+            ("Authority limits", "verified", "approvals.authoritylimit"),
+            ("Incompatible duties", "balance", "approvals.incompatibleduties"),
+            ("Exceptions", "gpp_maybe", "approvals.dutyexception"),
+            ("Workload", "groups", "admin:approvals_approvalrequest_workload approvals.view_delegation"),
+        ],
+    ),
+    (
+        "Contracts",
+        [
+            ("Contracts", "contract", "contracts.contract"),
+            ("Renewals", "event_repeat", "admin:contracts_contract_renewals contracts.view_contract"),
+            ("Amendments", "edit_document", "contracts.contractamendment"),
+            ("Subscriptions", "groups", "contracts.subscription"),
+            ("Plans", "sell", "contracts.plan"),
+            ("Fees", "payments", "contracts.billablefee"),
+            ("Measurements", "speed", "contracts.slameasurement"),
+            ("Service credits", "redeem", "contracts.servicecredit"),
+            ("Documents", "folder", "contracts.contractdocument"),
+            ("Price indices", "trending_up", "contracts.priceindexvalue"),
+        ],
+    ),
+    (
         "Invoicing",
         [
+            ("Billing runs", "playlist_add_check", "invoicing.billingrun"),
             ("Invoices", "receipt_long", "invoicing.invoice"),
+            ("Receivables by age", "schedule", "admin:invoicing_invoice_ageing invoicing.view_invoice"),
+            ("Payments", "payments", "invoicing.payment"),
+            ("Bank statements", "account_balance", "invoicing.bankstatement"),
+            ("Settlements", "done_all", "invoicing.settlement"),
+            ("Refunds", "currency_exchange", "invoicing.refund"),
+            ("Departments' shares", "account_tree", "invoicing.invoicelineshare"),
+            ("Reminders", "mark_email_unread", "invoicing.dunningnotice"),
+            ("Reminder levels", "stairs", "invoicing.dunninglevel"),
             ("Number series", "pin", "invoicing.numberseries"),
+            ("Billing schedules", "event_repeat", "invoicing.billingschedule"),
         ],
     ),
     (
@@ -56,6 +102,7 @@ ADMIN_NAVIGATION: list[tuple[str, list[tuple[str, str, str]]]] = [
         "Settings",
         [
             ("Exchange rates", "currency_exchange", "core.exchangerate"),
+            ("Work calendars", "calendar_month", "core.workcalendar"),
             ("Schedules", "schedule", "django_celery_beat.periodictask"),
             ("Job results", "task", "django_celery_results.taskresult"),
             ("Outbox", "outbox", "core.outboxevent"),
@@ -66,7 +113,9 @@ ADMIN_NAVIGATION: list[tuple[str, list[tuple[str, str, str]]]] = [
 # What Ctrl+K searches; a short list, because each is one query.
 ADMIN_PALETTE_MODELS = [
     "invoicing.invoice",
+    "contracts.contract",
     "budgets.budget",
+    "approvals.approvalrequest",
     "entities.entity",
     "entities.department",
     "invoicing.usageimport",
@@ -86,7 +135,7 @@ UNFOLD: dict[str, Any] = {
     "SHOW_VIEW_ON_SITE": False,
     "SHOW_BACK_BUTTON": True,
     "BORDER_RADIUS": "5px",
-    "STYLES": [lambda request: static("core/admin.css")],
+    "STYLES": [lambda request: static("core/common.css"), lambda request: static("core/admin.css")],
     "SCRIPTS": [lambda request: static("core/admin.js")],
     "COMMAND": {"search_models": False, "show_history": False},
     "SIDEBAR": {

@@ -11,14 +11,13 @@ from budgets.models import Budget, BudgetEntry, Commitment, CommitmentStatus, En
 from budgets.services.budget import budget_close, budget_update
 from budgets.services.charges import ChargeLine, budget_charge_lines, budget_check_availability, budget_refund
 from budgets.services.commitments import (
-    commitment_approve,
     commitment_change,
     commitment_consume,
     commitment_release,
     commitment_reopen,
-    commitment_settle,
 )
 from budgets.services.ledger import Posting, Source
+from budgets.services.reservations import reservation_keep, reservation_settle
 from budgets.tasks import release_expired_commitments
 from core import clock
 from tests.budgets.builders import NEXT_YEAR, TODAY, Place, figures, money, rate, refused
@@ -50,7 +49,7 @@ def test_bud_02_two_pending_requests_never_pass_on_the_same_money(here: Place) -
         here.commit(budget, "60.00", pending=True)
     with refused("commitment_pending"):
         invoice(here, pending, "10.00")
-    commitment_approve(actor=here.finance, commitment_id=pending.pk)
+    reservation_keep(commitment_id=pending.pk)
     invoice(here, pending, "10.00")
     assert figures(budget) == money("100", "50", "10", "40")
 
@@ -58,11 +57,11 @@ def test_bud_02_two_pending_requests_never_pass_on_the_same_money(here: Place) -
 def test_bud_02_final_approval_turns_the_promise_into_a_charge_at_once(here: Place) -> None:
     budget = here.budget("100.00")
     pending = here.commit(budget, "60.00", pending=True)
-    commitment_settle(actor=here.finance, commitment_id=pending.pk, description="Approved purchase")
+    reservation_settle(decided_by=here.finance, commitment_id=pending.pk, description="Approved purchase")
     assert figures(budget) == money("100", "0", "60", "40")
     assert stored(pending) == (CommitmentStatus.CONSUMED, Decimal(60), Decimal(0))
     with refused("commitment_closed"):
-        commitment_settle(actor=here.finance, commitment_id=pending.pk, description="Again")
+        reservation_settle(decided_by=here.finance, commitment_id=pending.pk, description="Again")
 
 
 def test_apr_23_bud_18_the_effects_share_the_callers_transaction(here: Place) -> None:
@@ -159,7 +158,7 @@ def test_bud_13_many_invoices_close_it_and_a_closed_one_refuses_everything_but_r
         lambda: commitment_change(
             actor=here.finance, commitment_id=commitment.pk, amount="95.00", reason="More"
         ),
-        lambda: commitment_approve(actor=here.finance, commitment_id=commitment.pk),
+        lambda: reservation_keep(commitment_id=commitment.pk),
     ):
         with refused("commitment_closed"):
             act()

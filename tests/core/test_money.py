@@ -185,6 +185,17 @@ def test_use_04_values() -> None:
     assert [str(part) for part in round_together(dec("-0.001"), "USD")] == ["0.00"]
 
 
+def test_use_04_fractions_round_as_exactly_as_decimals() -> None:
+    thirds = [Fraction(1, 300), Fraction(1, 300), Fraction(1, 300)]
+    assert round_together(thirds, "USD") == dec("0.01", "0.00", "0.00")
+    assert round_together([Fraction(300 * 17, 31)], "USD") == dec("164.52")
+    # A sum of exactly half a cent, which no number of decimal digits of the parts would show.
+    assert round_together([Fraction(1, 600), Fraction(1, 300)], "USD") == dec("0.00", "0.01")
+    assert round_together([Fraction(-1, 3), Decimal("1.005"), Fraction(1, 3)], "KWD") == dec(
+        "-0.333", "1.005", "0.333"
+    )
+
+
 def test_exact_sum_keeps_every_digit() -> None:
     assert exact_sum(dec("99999999999999.99", "0.000000000000001")) == Decimal(
         "99999999999999.990000000000001"

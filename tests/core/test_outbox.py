@@ -19,6 +19,7 @@ from core.notifications import notify
 from core.outbox import (
     Dispatched,
     claim_next,
+    dispatch_begins,
     dispatch_pending,
     outbox_event_retry,
     publish,
@@ -113,8 +114,13 @@ def test_one_wake_up_per_transaction_and_only_after_commit(queue: Any) -> None:
         with transaction.atomic():
             publish("kept", {})
         publish("kept too", {})
+    # Whoever was asked has not begun, and will see this transaction too.
+    assert queue() == 1
+    dispatch_begins()
+    with transaction.atomic():
+        publish("c", {})
     assert queue() == 2
-    assert sorted(OutboxEvent.objects.values_list("topic", flat=True)) == ["a", "b", "kept", "kept too"]
+    assert sorted(OutboxEvent.objects.values_list("topic", flat=True)) == ["a", "b", "c", "kept", "kept too"]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.core.management import call_command
 
 from tests.conftest import REPOSITORY
+from tests.template_database import template_database
 
 SCHEMA_QUERIES = {
     "columns": """
@@ -46,11 +47,12 @@ def connect(database: str) -> psycopg.Connection[tuple[object, ...]]:
 
 
 @pytest.fixture
-def empty_database() -> Iterator[str]:
-    """Make an empty database and remove it afterwards."""
+def migrated_database() -> Iterator[str]:
+    """Copy the template, which was migrated from empty, and remove the copy afterwards."""
     name = f"test_migrations_{uuid.uuid4().hex[:12]}"
+    template = template_database()
     with contextlib.closing(connect("postgres")) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"'.encode())
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"'.encode())
         yield name
         connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)'.encode())
 
@@ -82,14 +84,13 @@ def schema(database: str) -> dict[str, list[tuple[object, ...]]]:
         }
 
 
-def test_up_from_empty_down_to_zero_and_up_again(empty_database: str) -> None:
-    migrate(empty_database)
-    first = schema(empty_database)
-    assert "No migrations to apply" in migrate(empty_database)
+def test_up_from_empty_down_to_zero_and_up_again(migrated_database: str) -> None:
+    first = schema(migrated_database)
+    assert "No migrations to apply" in migrate(migrated_database)
 
     # The custom user stands at the bottom: all that has to do with people goes with it.
-    migrate(empty_database, "core", "zero")
-    left = {str(row[0]) for row in schema(empty_database)["columns"]}
+    migrate(migrated_database, "core", "zero")
+    left = {str(row[0]) for row in schema(migrated_database)["columns"]}
     ours = {str(row[0]) for row in first["columns"]} & {
         model._meta.db_table
         for config in apps.get_app_configs()
@@ -98,10 +99,10 @@ def test_up_from_empty_down_to_zero_and_up_again(empty_database: str) -> None:
     }
     assert ours, "the test must know the product's tables"
     assert left & ours == set()
-    assert [row for row in schema(empty_database)["functions"] if row in first["functions"]] == []
+    assert [row for row in schema(migrated_database)["functions"] if row in first["functions"]] == []
 
-    migrate(empty_database)
-    assert schema(empty_database) == first
+    migrate(migrated_database)
+    assert schema(migrated_database) == first
 
 
 @pytest.mark.django_db

@@ -14,10 +14,11 @@ from core.admin.progress import ProgressMixin
 from core.admin.records import ExchangeRateAdmin, NotificationAdmin, OutboxEventAdmin
 from core.admin.upload import UploadResult, upload_page
 from core.admin.users import UserAdmin
+from core.admin.work_calendars import WorkCalendarAdmin
 from core.admin_site import BillingAdminSite
 from core.errors import Conflict, FieldProblem, Invalid
 from core.history import record_as
-from core.models import ExchangeRate, Notification, OutboxEvent, User
+from core.models import ExchangeRate, Notification, OutboxEvent, User, WorkCalendar
 from entities.models import Entity
 
 site = BillingAdminSite(name="admin")
@@ -114,5 +115,6 @@ site.register(User, UserAdmin)
 site.register(ExchangeRate, ExchangeRateAdmin)
 site.register(Notification, NotificationAdmin)
 site.register(OutboxEvent, OutboxEventAdmin)
+site.register(WorkCalendar, WorkCalendarAdmin)
 
 urlpatterns = [path("admin/", site.urls)]

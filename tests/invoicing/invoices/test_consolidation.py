@@ -113,7 +113,9 @@ class TestContent:
         assert not Invoice.objects.exists()
         assert not BilledItem.objects.exists()
         invoice = invoice_issue(actor=group.manager, invoice=draft(group))
-        fields = [f.name for f in dataclasses.fields(shown.lines[0]) if f.name != "cost_allocation_id"]
+        fields = [
+            f.name for f in dataclasses.fields(shown.lines[0]) if f.name not in consolidation.NOT_STORED
+        ]
         stored = [
             tuple(getattr(line, name) for name in fields) for line in invoice.lines.order_by("line_number")
         ]

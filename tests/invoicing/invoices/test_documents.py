@@ -13,12 +13,13 @@ from pypdf import PdfReader
 
 from core.access import system_actor
 from core.errors import Conflict
+from core.pdf import PDFUnavailable, load_weasyprint
 from entities.models import Entity
 from entities.services.entity import entity_update
-from invoicing.documents import checks, render, store
+from invoicing.documents import checks, store
 from invoicing.documents.formats import words_for
 from invoicing.documents.jobs import render_document
-from invoicing.documents.render import PDFUnavailable, invoice_html, render_invoice
+from invoicing.documents.render import invoice_html, render_invoice
 from invoicing.documents.store import PDFPending, document_name, invoice_pdf
 from invoicing.models import Invoice, InvoiceDocument
 from invoicing.services.consolidation import consolidated_invoice_draft
@@ -247,7 +248,7 @@ class TestWithoutLibraries:
 
 def test_the_check_is_silent_with_the_libraries(db: None) -> None:
     try:
-        render.load_weasyprint()
+        load_weasyprint()
     except PDFUnavailable:
         pytest.skip("needs pango, absent here")
     assert checks.pdf_libraries(None) == []

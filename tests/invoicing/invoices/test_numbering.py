@@ -126,7 +126,7 @@ class TestBilledOnce:
         assert [r for r in results if isinstance(r, Exception) and not isinstance(r, Conflict)] == []
         assert refused <= {"nothing_to_invoice"}
         assert BilledItem.objects.count() == charges
-        assert sum(i.total for i in Invoice.objects.issued()) == charges
+        assert sum(i.total for i in Invoice.objects.posted()) == charges
         assert sum(line.item_count for line in InvoiceLine.objects.all()) == charges
         assert numbering_proof(NumberSeries.objects.get()).holds
 

@@ -52,4 +52,4 @@ def test_use_04_lines_sum_to_the_rounded_total(
     assert content.tax_total == round_money(content.subtotal * tax_rate / 100, currency)
     assert content.total == content.subtotal + content.tax_total
     assert all(line.amount == round_money(line.amount, currency) for line in content.lines)
-    assert _rounded(content.lines, payer) == list(content.lines)
+    assert _rounded(content.lines, payer, content.issuer) == list(content.lines)

@@ -1,0 +1,161 @@
+"""Reminders: levels, what is left out, once per level, mail (DSP-03); credit limits (INV-07)."""
+
+from datetime import date
+from decimal import Decimal
+
+import pytest
+from django.core import mail
+from django.core.management import call_command
+from django.db import IntegrityError, transaction
+from django.urls import reverse
+
+from core import clock
+from core.access import system_actor
+from core.errors import Conflict, Invalid
+from core.outbox import dispatch_pending
+from entities.models import Entity
+from invoicing.models import DunnedDocument, DunningNotice, Invoice
+from invoicing.selectors.credit import credit_position
+from invoicing.services.consolidation import consolidated_invoice_draft, consolidation_preview
+from invoicing.services.dunning import dunning_level_save, dunning_plan, dunning_run
+from invoicing.services.invoice import invoice_issue
+from invoicing.services.payments import Application, payment_record
+from tests.invoicing.invoices.builders import Group
+from tests.invoicing.invoices.test_admin import pages
+from tests.invoicing.invoices.test_api import BASE, client
+from tests.invoicing.receivables.conftest import Bill
+
+
+@pytest.fixture
+def levels(group: Group) -> Group:
+    """Reminded 7 and 21 days after the due date; the payer has a billing address."""
+    for level, days in ((1, 7), (2, 21)):
+        dunning_level_save(actor=group.manager, issuer=group.issuer, level=level, days_overdue=days)
+    Entity.objects.filter(pk=group.root.pk).update(billing_email="pay@example.com")
+    return group
+
+
+def run(on: date) -> list[DunningNotice]:
+    return dunning_run(actor=system_actor(), on=on)
+
+
+class TestRun:
+    def test_dsp_03_what_is_disputed_paid_or_void_is_left_out(self, levels: Group, bill: Bill) -> None:
+        disputed, paid = bill("100", date(2024, 10, 1)), bill("50", date(2024, 10, 2))
+        whole = bill("20", date(2024, 10, 3))
+        Invoice.objects.filter(pk=disputed.pk).update(disputed_amount=Decimal(30))
+        Invoice.objects.filter(pk=whole.pk).update(disputed_amount=Decimal(20))
+        payment_record(
+            actor=levels.manager, issuer=levels.issuer, entity=levels.root, amount="50", currency="USD",
+            received_on=date(2024, 10, 9), applications=[Application(paid.pk)],
+        )  # fmt: skip
+        (notice,) = run(date(2024, 11, 12))
+        assert (notice.level, notice.amount, notice.currency) == (1, Decimal(70), "USD")
+        (document,) = notice.documents.all()
+        assert (document.invoice_id, document.open_amount, document.disputed_amount) == (
+            disputed.pk, Decimal(100), Decimal(30),
+        )  # fmt: skip
+        assert "70.00 USD" in notice.subject
+
+    def test_a_level_comes_on_its_day_and_once(self, levels: Group, bill: Bill) -> None:
+        bill("100", date(2024, 10, 1))  # due on 31 October
+        assert run(date(2024, 11, 6)) == []
+        assert [notice.level for notice in run(date(2024, 11, 7))] == [1]
+        assert run(date(2024, 11, 7)) == [] and run(date(2024, 11, 20)) == []
+        assert [notice.level for notice in run(date(2024, 11, 21))] == [2]
+        assert run(date(2025, 3, 1)) == []
+
+    def test_a_missed_run_sends_the_highest_level_only(self, levels: Group, bill: Bill) -> None:
+        bill("100", date(2024, 10, 1))
+        assert [notice.level for notice in run(date(2025, 1, 1))] == [2]
+        assert run(date(2025, 1, 2)) == []
+
+    def test_the_database_keeps_it_once_and_as_it_was(self, levels: Group, bill: Bill) -> None:
+        invoice = bill("100", date(2024, 10, 1))
+        (notice,) = run(date(2024, 11, 7))
+        row = {"due_date": invoice.due_date, "open_amount": 100, "demanded_amount": 100}
+        with pytest.raises(IntegrityError, match="dunned_once_per_level"), transaction.atomic():
+            DunnedDocument.objects.create(notice=notice, invoice=invoice, level=1, **row)
+        with pytest.raises(IntegrityError, match="dunned_leaves_out_disputed"), transaction.atomic():
+            DunnedDocument.objects.create(notice=notice, invoice=invoice, level=5, disputed_amount=1, **row)
+
+    def test_the_mail_leaves_once_in_the_payers_language(self, levels: Group, bill: Bill) -> None:
+        Entity.objects.filter(pk=levels.root.pk).update(language="de")
+        invoice = bill("1234.5", date(2024, 10, 1))
+        run(date(2024, 11, 7))
+        dispatch_pending()
+        notice = DunningNotice.objects.get()
+        assert notice.sent_at is not None and notice.language == "de"
+        assert notice.subject == "Zahlungserinnerung 1: 1.234,50 USD überfällig"
+        assert f"{invoice.number}, fällig am" in notice.body
+        dispatch_pending()
+        assert [sent.subject for sent in mail.outbox if sent.to == ["pay@example.com"]] == [notice.subject]
+
+    def test_levels_are_ordered_and_their_texts_checked(self, levels: Group) -> None:
+        for change, code in (
+            ({"level": 3, "days_overdue": 10}, "levels_not_ordered"),
+            ({"level": 3, "days_overdue": 40, "texts": {"en": {"body": "{secret}"}}}, "invalid_text"),
+        ):
+            with pytest.raises(Invalid) as refusal:
+                dunning_level_save(actor=levels.manager, issuer=levels.issuer, **change)
+            assert refusal.value.code == code
+
+    def test_doors(self, levels: Group, bill: Bill, capsys: pytest.CaptureFixture[str]) -> None:
+        bill("100", date(2024, 10, 1))
+        api = client(levels.manager)
+        (planned,) = api.get(f"{BASE}/dunning-notices/preview").json()["notices"]
+        assert (planned["level"], planned["amount"]) == (2, "100.00")
+        call_command("run_dunning", "--dry-run")
+        assert "1 reminder would be sent." in capsys.readouterr().out
+        assert DunningNotice.objects.count() == 0
+        site = pages(levels.manager)
+        assert site.get(reverse("admin:invoicing_dunningnotice_run")).status_code == 200
+        (made,) = api.post(f"{BASE}/dunning-notices/run").json()["notices"]
+        assert made["documents"][0]["demanded_amount"] == "100.00"
+        assert dunning_plan(actor=levels.manager) == []
+        for page in ("dunningnotice_changelist", "dunninglevel_changelist", "dunninglevel_add"):
+            assert site.get(reverse(f"admin:invoicing_{page}")).status_code == 200
+        notice = reverse("admin:invoicing_dunningnotice_change", args=[made["id"]])
+        assert site.get(notice).status_code == 200
+
+
+class TestCreditLimit:
+    def limit(self, group: Group, amount: str, policy: str = "warn") -> None:
+        Entity.objects.filter(pk=group.root.pk).update(
+            credit_limit=Decimal(amount), credit_limit_policy=policy
+        )
+        group.root.refresh_from_db()
+
+    def test_inv_07_exposure_is_open_and_uninvoiced(self, group: Group, bill: Bill) -> None:
+        bill("100", date(2024, 10, 1))
+        group.use("40", day=clock.today())
+        self.limit(group, "140")
+        position = credit_position(group.root)
+        assert (position.receivables, position.uninvoiced, position.commitments) == (
+            Decimal(100), Decimal(40), Decimal(0),
+        )  # fmt: skip
+        assert (position.exceeded_by, position.available) == (Decimal(0), Decimal(0))
+        self.limit(group, "139.99")
+        assert credit_position(group.root).exceeded_by == Decimal("0.01")
+        body = client(group.manager).get(f"{BASE}/entities/{group.root.pk}/credit").json()
+        assert (body["exposure"], body["exceeded_by"], body["policy"]) == ("140.00", "0.01", "warn")
+
+    def test_inv_07_beyond_the_limit_is_flagged_or_refused(self, group: Group, bill: Bill) -> None:
+        bill("100", date(2024, 10, 1))
+        self.limit(group, "120")
+        group.use("50", day=date(2024, 9, 28))
+        scope = {
+            "actor": group.manager, "payer": group.root, "period_start": date(2024, 9, 28),
+            "period_end": date(2024, 9, 29),
+        }  # fmt: skip
+        draft = consolidated_invoice_draft(**scope).invoice
+        codes = [warning.code for warning in consolidation_preview(**scope).warnings]
+        assert "credit_limit_exceeded" in codes
+        self.limit(group, "120", "refuse")
+        with pytest.raises(Conflict) as refusal:
+            invoice_issue(actor=group.manager, invoice=draft, issue_date=date(2024, 10, 5))
+        assert (refusal.value.code, refusal.value.extra["exceeded_by"]) == ("credit_limit_exceeded", "30.00")
+        self.limit(group, "150", "refuse")
+        assert (
+            invoice_issue(actor=group.manager, invoice=draft, issue_date=date(2024, 10, 5)).status == "issued"
+        )
