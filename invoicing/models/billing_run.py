@@ -251,7 +251,8 @@ class BillingRunItem(VersionedModel, TimestampedModel):
     """One payer of a run, and what became of it.
 
     The totals and ``fingerprint`` are those of the draft as it was previewed: only such a draft is issued (INV-03).
-    ``anomalies`` lists what is unusual, as ``code``, ``detail`` and ``data``.
+    ``anomalies`` lists what is unusual, as ``code``, ``detail`` and ``data``. ``credit_notes`` are what the services of
+    `contract_credits` planned, with ``credit_note_id`` and ``number`` once issued; such a payer may have no invoice.
     """
 
     run = models.ForeignKey(BillingRun, on_delete=models.PROTECT, related_name="items")
@@ -293,6 +294,12 @@ class BillingRunItem(VersionedModel, TimestampedModel):
         help_text="Of all invoices of the payer's last period, if in the same currency.",
     )
     anomalies = models.JSONField(default=list, blank=True)
+    credit_notes = models.JSONField(
+        default=list,
+        db_default=[],
+        blank=True,
+        help_text="Credits of contracts that no invoice takes: the credit notes, planned and issued.",
+    )
     error_code = models.CharField(max_length=60, blank=True)
     error_text = models.CharField(max_length=1000, blank=True)
     attempts = models.PositiveSmallIntegerField(default=0)
@@ -312,8 +319,9 @@ class BillingRunItem(VersionedModel, TimestampedModel):
             models.UniqueConstraint(fields=["run", "entity"], name="billing_run_item_once"),
             models.UniqueConstraint(fields=["run", "position"], name="billing_run_item_position"),
             models.CheckConstraint(
-                condition=~Q(status="issued") | Q(invoice__isnull=False, issued_at__isnull=False),
-                name="billing_run_item_issued_has_invoice",
+                condition=~Q(status="issued")
+                | Q(Q(invoice__isnull=False) | ~Q(credit_notes=[]), issued_at__isnull=False),
+                name="billing_run_item_issued_has_document",
             ),
             models.CheckConstraint(
                 condition=~Q(status="prepared") | (Q(total__isnull=False) & ~Q(fingerprint="")),
