@@ -13,7 +13,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from django.conf import settings
 from django.test import Client
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.conftest import chromium_path
 
@@ -29,6 +29,9 @@ ARGUMENTS = [
 SCREENSHOTS = Path(__file__).resolve().parents[2] / ".screenshots"
 DESKTOP = {"width": 1440, "height": 900}
 PHONE = {"width": 360, "height": 740}
+# Long enough for a machine that does much else; what comes sooner is not waited for.
+PATIENCE = 30_000
+expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="session")
@@ -50,7 +53,7 @@ def new_context(chromium: Browser, live_server: Any) -> Iterator[Callable[..., B
 
     def make(**options: Any) -> BrowserContext:
         context = chromium.new_context(**{"base_url": live_server.url, "viewport": DESKTOP, **options})
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE)
         opened.append(context)
         return context
 

@@ -58,6 +58,19 @@
         });
     });
 
+    // --- The palette: typing goes into its field as soon as that is shown, also on a slow machine ----------
+    document.addEventListener("DOMContentLoaded", () => {
+        const field = document.getElementById("search-input-command");
+        if (!field) return;
+        let shown = false;
+        // Unfold focuses after 20 ms, which is lost when the next frame, and with it the field, comes later.
+        new ResizeObserver(() => {
+            const before = shown;
+            shown = field.offsetHeight > 0;
+            if (shown && !before) field.focus();
+        }).observe(field);
+    });
+
     // --- The sum of the selected rows, per currency, exact ------------------------------------------------
     const SCALE = 15;
     function exact(text) {
