@@ -10,6 +10,7 @@ from invoicing.models.billing_run import (
     RunStatus,
 )
 from invoicing.models.dunning import DUNNING_LANGUAGES, DunnedDocument, DunningLevel, DunningNotice
+from invoicing.models.hold import CollectionHold
 from invoicing.models.invoice import (
     OPEN_STATUSES,
     POSTED_STATUSES,
@@ -59,6 +60,7 @@ __all__ = [
     "BillingRun",
     "BillingRunItem",
     "BillingSchedule",
+    "CollectionHold",
     "DocumentKind",
     "DocumentType",
     "DunnedDocument",

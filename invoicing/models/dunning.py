@@ -8,6 +8,7 @@ from django.db.models import F, Q
 from core.history import AuditedHistory
 from core.models import TimestampedModel, VersionedModel
 from core.money import CurrencyField, MoneyField
+from invoicing.models.hold import CollectionHold
 from invoicing.models.invoice import Invoice
 from invoicing.querysets import DunningLevelQuerySet, DunningNoticeQuerySet
 
@@ -96,10 +97,15 @@ class DunningNotice(models.Model):
 
 
 class DunnedDocument(models.Model):
-    """A document that a notice demands, with what was open and disputed of it then; once per document and level."""
+    """A document that a notice demands, with what was open and disputed of it then; once per document and level.
+
+    With ``hold`` it is the part of the document that a decided dispute had deferred to ``due_date`` (DSP-14): reminded
+    of by that day, once per level. ``disputed_amount`` is what was not demanded here: disputed, deferred, or both.
+    """
 
     notice = models.ForeignKey(DunningNotice, on_delete=models.PROTECT, related_name="documents")
     invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="dunned")
+    hold = models.ForeignKey(CollectionHold, on_delete=models.PROTECT, null=True, related_name="dunned")
     level = models.PositiveSmallIntegerField()
     due_date = models.DateField()
     open_amount = MoneyField()
@@ -111,7 +117,16 @@ class DunnedDocument(models.Model):
         ordering = ["notice", "due_date", "id"]
         default_permissions = ()
         constraints = [
-            models.UniqueConstraint(fields=["invoice", "level"], name="dunned_once_per_level"),
+            models.UniqueConstraint(
+                fields=["invoice", "level"],
+                condition=Q(hold__isnull=True),
+                name="dunned_once_per_level",
+            ),
+            models.UniqueConstraint(
+                fields=["hold", "level"],
+                condition=Q(hold__isnull=False),
+                name="deferred_dunned_once_per_level",
+            ),
             models.CheckConstraint(
                 condition=Q(
                     demanded_amount__gt=0,
