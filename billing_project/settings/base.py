@@ -12,7 +12,7 @@ from billing_project.settings.environment import BASE_DIR, env
 from billing_project.settings.unfold import *
 
 # From the bottom up: an app imports only apps that stand before it (pyproject.toml holds that).
-PRODUCT_APPS = ["core", "entities", "budgets", "approvals", "contracts", "invoicing"]
+PRODUCT_APPS = ["core", "entities", "budgets", "approvals", "contracts", "invoicing", "disputes"]
 INSTALLED_APPS = [
     *PRODUCT_APPS,
     # The theme and what it re-dresses stand before the admin; simple_history and import_export after it.

@@ -1,0 +1,52 @@
+from disputes.models.dispute import (
+    DECIDED,
+    IN_WORK,
+    MAX_REOPENED,
+    OPEN_STATUSES,
+    BillingDispute,
+    Category,
+    Direction,
+    DisputeEvent,
+    DisputeRound,
+    DisputeStatus,
+    EventKind,
+    RootCause,
+)
+from disputes.models.policy import DisputePolicy, DisputePolicyTarget, Severity
+from disputes.models.resolution import (
+    OUTCOMES_OF,
+    WITHOUT_MONEY,
+    DisputeResolution,
+    Outcome,
+    ResolutionStatus,
+    ResolutionType,
+)
+from disputes.models.thread import DisputeAttachment, DisputeComment, Speaker, Visibility
+
+__all__ = [
+    "DECIDED",
+    "IN_WORK",
+    "MAX_REOPENED",
+    "OPEN_STATUSES",
+    "OUTCOMES_OF",
+    "WITHOUT_MONEY",
+    "BillingDispute",
+    "Category",
+    "Direction",
+    "DisputeAttachment",
+    "DisputeComment",
+    "DisputeEvent",
+    "DisputePolicy",
+    "DisputePolicyTarget",
+    "DisputeResolution",
+    "DisputeRound",
+    "DisputeStatus",
+    "EventKind",
+    "Outcome",
+    "ResolutionStatus",
+    "ResolutionType",
+    "RootCause",
+    "Severity",
+    "Speaker",
+    "Visibility",
+]
