@@ -4,6 +4,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
+from core.history import AuditedHistory
 from core.money import MoneyField
 from invoicing.models.invoice import Invoice, InvoiceLine
 
@@ -12,8 +13,8 @@ class CollectionHold(models.Model):
     """An amount of an invoice, including tax and in its currency, that is not collected for now; kept for ever.
 
     Without ``due_date`` it is disputed: it counts in the invoice's ``disputed_amount`` until it is released. With one
-    it is no longer disputed and is to be paid by that day (DSP-14). A row is never changed but for being released;
-    what is held instead of it is another row that ``replaces`` it. ``reference`` names the dispute, such as D-000017.
+    the dispute is decided: the amount is to be paid by that day (DSP-14). What was released never changes again.
+    ``reference`` names the dispute, such as D-000017.
     """
 
     invoice = models.ForeignKey(Invoice, on_delete=models.PROTECT, related_name="holds")
@@ -24,7 +25,6 @@ class CollectionHold(models.Model):
     due_date = models.DateField(
         null=True, help_text="To be collected from that day; empty while it is disputed."
     )
-    replaces = models.OneToOneField("self", on_delete=models.PROTECT, null=True, related_name="replaced_by")
     held_at = models.DateTimeField()
     held_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
     released_at = models.DateTimeField(null=True)
@@ -32,6 +32,8 @@ class CollectionHold(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
     )
     release_reason = models.CharField(max_length=500, blank=True)
+
+    history = AuditedHistory()
 
     class Meta:
         db_table = "collection_holds"
@@ -53,6 +55,14 @@ class CollectionHold(models.Model):
 
     def __str__(self) -> str:
         return f"{self.reference}: {self.amount} of {self.invoice}"
+
+    @property
+    def access_entity_id(self) -> int:
+        return self.invoice.entity_id
+
+    @property
+    def access_department_id(self) -> None:
+        return None
 
     @property
     def is_disputed(self) -> bool:
