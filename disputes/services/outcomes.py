@@ -9,10 +9,6 @@ import datetime
 from collections.abc import Callable
 from decimal import Decimal
 
-from invoicing.selectors.holds import creditable_including_tax, refundable
-from invoicing.services.debit_notes import DebitLine, debit_note_issue
-from invoicing.services.holds import hold_defer, hold_release
-
 from core import clock
 from core.access import system_actor
 from core.errors import Conflict
@@ -22,9 +18,12 @@ from disputes.models import BillingDispute, Direction, DisputeResolution, Outcom
 from disputes.selectors.policies import PolicyTerms, stored_terms
 from entities.models import TaxTreatment
 from entities.services.records import field_error
+from invoicing.selectors.holds import creditable_including_tax, refundable
 from invoicing.services.consolidation import consolidated_invoice_draft
 from invoicing.services.credit_notes import credit_note_issue
 from invoicing.services.credited_lines import LineAmount
+from invoicing.services.debit_notes import DebitLine, debit_note_issue
+from invoicing.services.holds import hold_defer, hold_release
 from invoicing.services.payments import refund_make
 from invoicing.services.settlement import money_text, write_off
 
