@@ -12,16 +12,20 @@ from typing import Any
 
 from django.contrib.auth.backends import BaseBackend, ModelBackend
 from django.contrib.auth.models import AnonymousUser
+from django.db import connection
 from django.db.models import Model, Q, QuerySet
 
+from core import clock
 from core.history import current
 from core.models import User
 from entities.models import DepartmentClosure, EntityClosure, Membership, Role
 from entities.querysets import entity_ids_visible_to, memberships_in_force
+from entities.reach_sql import holds
 
 # Roles whose holders work in the admin.
 STAFF_ROLES = frozenset({Role.ADMINISTRATOR, Role.FINANCE_MANAGER, Role.FINANCE_STAFF, Role.AUDITOR})
 
+_HOLDS = f"SELECT {holds('%(user)s::bigint', 'roles', '%(entity)s::bigint', '%(department)s::bigint')}"
 
 _granted: dict[str, set[str]] = {role: set() for role in Role.values}
 
@@ -65,8 +69,7 @@ class MembershipBackend(BaseBackend):
         entity_id = getattr(obj, "access_entity_id", None)
         if obj is None or entity_id is None:
             return not _roles_held(user_obj).isdisjoint(roles)
-        memberships = memberships_in_force(user_obj).filter(role__in=roles)
-        return memberships.filter(_covers(entity_id, obj.access_department_id)).exists()  # type: ignore[attr-defined]
+        return _holds_there(user_obj, roles, entity_id, obj.access_department_id)  # type: ignore[attr-defined]
 
     def has_module_perms(self, user_obj: User | AnonymousUser, app_label: str) -> bool:
         if not isinstance(user_obj, User) or not user_obj.is_active:
@@ -74,6 +77,17 @@ class MembershipBackend(BaseBackend):
         prefix = f"{app_label}."
         held = _roles_held(user_obj)
         return any(name.startswith(prefix) for role in held for name in permissions_of(role))
+
+
+def _holds_there(user: User, roles: Iterable[str], entity_id: int, department_id: int | None) -> bool:
+    """Whether a membership in force with one of the roles reaches the place.
+
+    Every service asks it: as SQL it takes a tenth of the time that a queryset takes to be built.
+    """
+    place = {"entity": entity_id, "department": department_id}
+    with connection.cursor() as cursor:
+        cursor.execute(_HOLDS, place | {"user": user.pk, "roles": list(roles), "today": clock.today()})
+        return bool(cursor.fetchone()[0])
 
 
 def _roles_held(user: User) -> frozenset[str]:

@@ -6,15 +6,28 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from django.db import connection
 from django.db.models import Sum
 from django.db.models.functions import TruncMonth
 
 from core.errors import Conflict
 from core.models import User
 from core.money import exact_sum
+from core.row_sql import columns_of, stored
 from entities.cost_sources import CostRow, cost_rows
 from entities.models import CostAllocation, Department, Entity
 from entities.periods import FIRST_DAY, LAST_DAY
+
+# As SQL, because every invoice asks it: two querysets over all columns take ten times as long.
+_ISSUER = f"""
+SELECT {", ".join(f"issuer.{column}" for column in columns_of(Entity))}
+FROM billing_entities issuer
+LEFT JOIN entity_closure above ON above.ancestor_id = issuer.id AND above.descendant_id = %(payer)s::bigint
+WHERE issuer.is_issuer AND issuer.is_active AND issuer.id <> %(payer)s::bigint
+  AND (above.id IS NOT NULL OR issuer.is_default_issuer)
+ORDER BY above.depth NULLS LAST
+LIMIT 1
+"""
 
 
 @dataclass(slots=True)
@@ -48,16 +61,17 @@ def issuer_for(payer: Entity) -> Entity:
 
     An entity does not invoice itself. Raises Conflict ``no_issuer``.
     """
-    issuers = Entity.objects.issuers().exclude(pk=payer.pk)
-    nearest = issuers.filter(below__descendant_id=payer.pk).order_by("below__depth").first()
-    issuer = nearest or issuers.filter(is_default_issuer=True).first()
-    if issuer is None:
+    with connection.cursor() as cursor:
+        cursor.execute(_ISSUER, {"payer": payer.pk})
+        found = cursor.fetchone()
+    if found is None:
         raise Conflict(
             "no_issuer",
             f'No entity issues invoices to "{payer}". Open the entity that charges the group (its shared-service '
             "company, say), mark it as issuer and as default issuer, then try again.",
             extra={"entity_id": payer.pk},
         )
+    issuer: Entity = stored(Entity, found)
     return issuer
 
 
