@@ -1,32 +1,46 @@
 """Whom a payer pays for, day by day (ENT-02, INV-03), and who issues its invoices (ENT-00)."""
 
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from itertools import pairwise
 
-from django.db import connection
-
 from core.errors import Conflict
-from entities.models import Entity, EntityLink, LinkKind
-from invoicing.models import DocumentType, Invoice
+from core.prepared import PreparedStatement
+from entities.models import Entity, LinkKind
+from invoicing.models import POSTED_STATUSES
 
-_CANDIDATES = """
-SELECT DISTINCT entity.id, entity.parent_id, entity.consolidated_billing, entity.name, entity.legal_name
-FROM billing_entities entity
-JOIN entity_closure closure ON closure.descendant_id = entity.id
-WHERE closure.ancestor_id = %(payer)s
-   OR closure.ancestor_id IN (
-        SELECT link.entity_id FROM entity_links link
-        WHERE link.kind = 'payer' AND link.target_id = %(payer)s AND link.valid_from < %(end)s
-          AND (link.valid_to IS NULL OR link.valid_to > %(start)s)
-          -- One invoice never spans two groups.
-          AND EXISTS (
-            SELECT 1 FROM entity_closure theirs JOIN entity_closure ours ON ours.ancestor_id = theirs.ancestor_id
-            WHERE theirs.descendant_id = link.entity_id AND ours.descendant_id = %(payer)s
-          )
-   )
-"""
+# Who is below the payer or below entities that a link binds to it, and the links of each, if they touch the days.
+# One invoice never spans two groups.
+_HIERARCHY = PreparedStatement("""
+WITH candidate AS (
+    SELECT DISTINCT closure.descendant_id AS id FROM entity_closure closure
+    WHERE closure.ancestor_id = %(payer)s::bigint
+       OR closure.ancestor_id IN (
+            SELECT link.entity_id FROM entity_links link
+            WHERE link.kind = 'payer' AND link.target_id = %(payer)s::bigint AND link.valid_from < %(end)s::date
+              AND (link.valid_to IS NULL OR link.valid_to > %(start)s::date)
+              AND EXISTS (
+                SELECT 1 FROM entity_closure theirs JOIN entity_closure ours ON ours.ancestor_id = theirs.ancestor_id
+                WHERE theirs.descendant_id = link.entity_id AND ours.descendant_id = %(payer)s::bigint
+              )
+       )
+)
+SELECT entity.id, entity.parent_id, entity.consolidated_billing, coalesce(nullif(entity.legal_name, ''), entity.name),
+       entity.usage_markup_percent, link.kind, link.target_id, link.valid_from, link.valid_to
+FROM candidate JOIN billing_entities entity ON entity.id = candidate.id
+LEFT JOIN entity_links link ON link.entity_id = entity.id AND link.valid_from < %(end)s::date
+  AND (link.valid_to IS NULL OR link.valid_to > %(start)s::date)
+ORDER BY entity.id, link.valid_from
+""")
+
+_INVOICED = PreparedStatement("""
+SELECT period_start, period_end FROM invoices
+WHERE entity_id = %(payer)s::bigint AND document_type = 'invoice' AND status = ANY(%(posted)s::text[])
+  AND period_start < %(before)s::date
+ORDER BY period_start, period_end
+""")
 
 
 Span = tuple[datetime.date, datetime.date]
@@ -59,10 +73,15 @@ class PaidElsewhere:
 
 @dataclass(frozen=True, slots=True)
 class BillingScope:
-    """The entities that one payer pays for in a period; ``names`` holds the printed name of each named one."""
+    """The entities that one payer pays for in a period.
+
+    ``names`` holds the printed name of each named one, ``markups`` the mark-up in percent of each that has one; none is
+    taken from the entity above (INV-05).
+    """
 
     parts: tuple[ScopePart, ...]
     names: Mapping[int, str]
+    markups: Mapping[int, Decimal]
     bill_to_id: int
     paid_elsewhere: tuple[PaidElsewhere, ...] = ()
     entity_ids: tuple[int, ...] = field(default=())
@@ -73,6 +92,7 @@ class _Node:
     parent_id: int | None
     consolidated: bool
     name: str
+    markup: Decimal
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +106,76 @@ class _Link:
         return self.start <= day and (self.end is None or day < self.end)
 
 
+@dataclass(frozen=True, slots=True)
+class BillingHierarchy:
+    """The entities that ``payer`` may pay for on some day of ``[start, end)``, and the links that say so.
+
+    Read once for the longest span that an invoice looks at; `scope` cuts shorter ones out of it.
+    """
+
+    payer: Entity
+    start: datetime.date
+    end: datetime.date
+    nodes: Mapping[int, _Node]
+    links: Mapping[str, Sequence[_Link]]
+
+    def scope(self, start: datetime.date, end: datetime.date) -> BillingScope:
+        """What an invoice of the payer for ``[start, end)``, within the span, covers: see `billing_scope`."""
+        assert self.start <= start and end <= self.end
+        payer, links = self.payer, self.links
+        runs: dict[tuple[int, int], list[list[datetime.date]]] = {}
+        elsewhere: list[PaidElsewhere] = []
+        for first, last in _segments([*links[LinkKind.PAYER], *links[LinkKind.OWNER]], start, end):
+            payers = {
+                link.entity_id: link.target_id for link in links[LinkKind.PAYER] if link.holds_on(first)
+            }
+            owners = {
+                link.entity_id: link.target_id for link in links[LinkKind.OWNER] if link.holds_on(first)
+            }
+            if payers.get(payer.pk, payer.pk) != payer.pk:
+                elsewhere.append(PaidElsewhere(payers[payer.pk], first, last))
+            for entity_id in _covered(payer.pk, self.nodes, payers):
+                days = runs.setdefault((entity_id, owners.get(entity_id, entity_id)), [])
+                if days and days[-1][1] == first:
+                    days[-1][1] = last
+                else:
+                    days.append([first, last])
+        if elsewhere and _join(elsewhere) == [(start, end)]:
+            raise _billed_elsewhere(payer, elsewhere, start, end)
+        parts = tuple(
+            ScopePart(entity_id, first, last, named_id, start, end)
+            for (entity_id, named_id), days in sorted(runs.items())
+            for first, last in days
+        )
+        named = _named({part.named_id for part in parts}, self.nodes)
+        last_day = end - datetime.timedelta(days=1)
+        addressees = {
+            link.entity_id: link.target_id
+            for link in links[LinkKind.INVOICE_OWNER]
+            if link.holds_on(last_day)
+        }
+        return BillingScope(
+            parts=parts,
+            names={entity_id: node.name for entity_id, node in named.items()},
+            markups={entity_id: node.markup for entity_id, node in named.items() if node.markup},
+            bill_to_id=addressees.get(payer.pk, payer.pk),
+            paid_elsewhere=tuple(elsewhere),
+            entity_ids=tuple(sorted({part.entity_id for part in parts})),
+        )
+
+
+def billing_hierarchy(payer: Entity, start: datetime.date, end: datetime.date) -> BillingHierarchy:
+    """Read whom the payer may pay for on the days of ``[start, end)`` (one statement)."""
+    nodes: dict[int, _Node] = {}
+    links: dict[str, list[_Link]] = {kind: [] for kind in LinkKind.values}
+    for row in _HIERARCHY.rows({"payer": payer.pk, "start": start, "end": end}):
+        entity_id, parent_id, consolidated, name, markup, kind, target_id, valid_from, valid_to = row
+        nodes[entity_id] = _Node(parent_id, consolidated, name, markup)
+        if kind is not None:
+            links[kind].append(_Link(entity_id, target_id, valid_from, valid_to))
+    return BillingHierarchy(payer, start, end, nodes, links)
+
+
 def billing_scope(payer: Entity, start: datetime.date, end: datetime.date) -> BillingScope:
     """Return what an invoice of ``payer`` for ``[start, end)`` covers, honouring links that change within it.
 
@@ -93,49 +183,15 @@ def billing_scope(payer: Entity, start: datetime.date, end: datetime.date) -> Bi
     link, is billed with its parent (``consolidated_billing``) and its parent is covered. Raises Conflict
     ``billed_elsewhere`` if another entity pays for the payer on all days of the period.
     """
-    nodes = _candidates(payer.pk, start, end)
-    links = _links([*nodes], start, end)
-    segments = _segments(links[LinkKind.PAYER] + links[LinkKind.OWNER], start, end)
-    runs: dict[tuple[int, int], list[list[datetime.date]]] = {}
-    elsewhere: list[PaidElsewhere] = []
-    for first, last in segments:
-        payers = {link.entity_id: link.target_id for link in links[LinkKind.PAYER] if link.holds_on(first)}
-        owners = {link.entity_id: link.target_id for link in links[LinkKind.OWNER] if link.holds_on(first)}
-        if payers.get(payer.pk, payer.pk) != payer.pk:
-            elsewhere.append(PaidElsewhere(payers[payer.pk], first, last))
-        for entity_id in _covered(payer.pk, nodes, payers):
-            days = runs.setdefault((entity_id, owners.get(entity_id, entity_id)), [])
-            if days and days[-1][1] == first:
-                days[-1][1] = last
-            else:
-                days.append([first, last])
-    if elsewhere and _join(elsewhere) == [(start, end)]:
-        raise _billed_elsewhere(payer, elsewhere, start, end)
-    parts = tuple(
-        ScopePart(entity_id, first, last, named_id, start, end)
-        for (entity_id, named_id), days in sorted(runs.items())
-        for first, last in days
-    )
-    last_day = end - datetime.timedelta(days=1)
-    addressees = {
-        link.entity_id: link.target_id for link in links[LinkKind.INVOICE_OWNER] if link.holds_on(last_day)
-    }
-    return BillingScope(
-        parts=parts,
-        names=_names({part.named_id for part in parts}, nodes),
-        bill_to_id=addressees.get(payer.pk, payer.pk),
-        paid_elsewhere=tuple(elsewhere),
-        entity_ids=tuple(sorted({part.entity_id for part in parts})),
-    )
+    return billing_hierarchy(payer, start, end).scope(start, end)
 
 
 def invoiced_periods(payer: Entity, before: datetime.date) -> list[Span]:
     """The days before ``before`` that issued invoices of the payer cover, each day once, in order."""
     covered_until = datetime.date.min
     periods = []
-    rows = Invoice.objects.posted().of_type(DocumentType.INVOICE)
-    rows = rows.filter(entity=payer, period_start__lt=before)
-    for start, end in rows.order_by("period_start", "period_end").values_list("period_start", "period_end"):
+    given = {"payer": payer.pk, "before": before, "posted": list(POSTED_STATUSES)}
+    for start, end in _INVOICED.rows(given):
         first, last = max(start, covered_until), min(end, before)
         if first < last:
             periods.append((first, last))
@@ -143,16 +199,20 @@ def invoiced_periods(payer: Entity, before: datetime.date) -> list[Span]:
     return periods
 
 
-def with_late_days(scope: BillingScope, payer: Entity, start: datetime.date) -> BillingScope:
-    """Add the days of earlier, already invoiced periods: what arrived late goes to the next invoice (INV-03).
+def scope_with_late_days(
+    hierarchy: BillingHierarchy, start: datetime.date, end: datetime.date
+) -> BillingScope:
+    """The scope of ``[start, end)`` and the days of earlier, already invoiced periods.
 
-    An earlier period that was never invoiced is left to an invoice of its own.
+    What arrived late goes to the next invoice (INV-03). An earlier period that was never invoiced is left to an
+    invoice of its own.
     """
-    periods = invoiced_periods(payer, start)
+    scope = hierarchy.scope(start, end)
+    periods = invoiced_periods(hierarchy.payer, start)
     if not periods:
         return scope
     try:
-        earlier = billing_scope(payer, periods[0][0], start)
+        earlier = hierarchy.scope(periods[0][0], start)
     except Conflict:  # somebody else paid for the payer all that time
         return scope
     late = tuple(
@@ -163,26 +223,12 @@ def with_late_days(scope: BillingScope, payer: Entity, start: datetime.date) -> 
         for part in earlier.parts
         if max(part.start, first) < min(part.end, last)
     )
-    return replace(scope, parts=scope.parts + late, names={**earlier.names, **scope.names})
-
-
-def _candidates(payer_id: int, start: datetime.date, end: datetime.date) -> dict[int, _Node]:
-    """The payer, all below it, and all below entities that a link binds to it: one query."""
-    with connection.cursor() as cursor:
-        cursor.execute(_CANDIDATES, {"payer": payer_id, "start": start, "end": end})
-        return {row[0]: _Node(row[1], row[2], row[4] or row[3]) for row in cursor.fetchall()}
-
-
-def _links(entity_ids: list[int], start: datetime.date, end: datetime.date) -> dict[str, list[_Link]]:
-    found: dict[str, list[_Link]] = {kind: [] for kind in LinkKind.values}
-    rows = (
-        EntityLink.objects.filter(entity_id__in=entity_ids)
-        .touching(start, end)
-        .order_by("entity_id", "valid_from")
+    return replace(
+        scope,
+        parts=scope.parts + late,
+        names={**earlier.names, **scope.names},
+        markups={**earlier.markups, **scope.markups},
     )
-    for row in rows:
-        found[row.kind].append(_Link(row.entity_id, row.target_id, row.valid_from, row.valid_to))
-    return found
 
 
 def _segments(
@@ -228,10 +274,16 @@ def _join(spans: list[PaidElsewhere]) -> list[tuple[datetime.date, datetime.date
     return joined
 
 
-def _names(named_ids: set[int], nodes: Mapping[int, _Node]) -> dict[int, str]:
-    names = {entity_id: nodes[entity_id].name for entity_id in named_ids if entity_id in nodes}
-    others = Entity.objects.filter(pk__in=named_ids - names.keys()) if named_ids - names.keys() else ()
-    return names | {entity.pk: entity.printed_name for entity in others}
+def _named(named_ids: set[int], nodes: Mapping[int, _Node]) -> dict[int, _Node]:
+    """What lines say of each named entity; an owner need not be among those that the payer may pay for."""
+    named = {entity_id: nodes[entity_id] for entity_id in named_ids if entity_id in nodes}
+    others = Entity.objects.filter(pk__in=named_ids - named.keys()) if named_ids - named.keys() else ()
+    return named | {
+        entity.pk: _Node(
+            entity.parent_id, entity.consolidated_billing, entity.printed_name, entity.usage_markup_percent
+        )
+        for entity in others
+    }
 
 
 def _billed_elsewhere(

@@ -7,14 +7,14 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
 from contracts.models import BillableFee, Contract
 from contracts.services.billing import usage_terms
 from contracts.usage import UsageTerm, UsedOnDay
-from entities.models import Entity
+from core.prepared import PreparedStatement
 from invoicing.models import BilledItem
-from invoicing.selectors.billing_scope import BillingScope, billing_scope
+from invoicing.selectors.billing_scope import BillingHierarchy, BillingScope
 
 FIRST_DAY = datetime.date(1990, 1, 1)
 
@@ -70,6 +70,17 @@ FROM {PRICED_USAGE}
   )
 GROUP BY 1, 2, 3, 4
 """
+
+
+# Most payers have none: their keys alone are looked for.
+_CONTRACTS = PreparedStatement("""
+SELECT id FROM billing_contracts
+WHERE activated_at IS NOT NULL AND entity_id = ANY(%(entities)s::bigint[])
+UNION
+SELECT contract.id FROM billing_contracts contract
+JOIN subscriptions subscription ON subscription.contract_id = contract.id
+WHERE contract.activated_at IS NOT NULL AND subscription.entity_id = ANY(%(entities)s::bigint[])
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +148,12 @@ class ContractScope:
         return usage_terms(self.scope.entity_ids, until=self.end) if self.contracts else []
 
 
-def contract_scope(payer: Entity, end: datetime.date) -> ContractScope:
-    """Whose fees an invoice of ``payer`` may hold, however old they are."""
-    scope = billing_scope(payer, FIRST_DAY, end)
-    billed = Q(entity_id__in=scope.entity_ids) | Q(subscriptions__entity_id__in=scope.entity_ids)
-    found = Contract.objects.filter(billed, activated_at__isnull=False).order_by("pk").distinct()
-    return ContractScope(scope, tuple(found), end)
+def contract_scope(hierarchy: BillingHierarchy) -> ContractScope:
+    """Whose fees an invoice of the payer may hold, however old they are, by the end of the hierarchy's span."""
+    scope = hierarchy.scope(hierarchy.start, hierarchy.end)
+    ids = [row[0] for row in _CONTRACTS.rows({"entities": list(scope.entity_ids)})]
+    found = Contract.objects.filter(pk__in=ids).order_by("pk") if ids else ()
+    return ContractScope(scope, tuple(found), hierarchy.end)
 
 
 def unbilled_fees(

@@ -9,6 +9,7 @@ from typing import Any
 from django.db import connection
 
 from contracts.usage import UsageTerm
+from core.prepared import PreparedStatement
 from invoicing.selectors.billing_scope import ScopePart, Span
 from invoicing.selectors.contract_fees import HAS_NO_PRICE, term_parameters
 
@@ -24,7 +25,7 @@ SELECT * FROM unnest(
 USAGE_IS_FREE = """
 NOT EXISTS (
     SELECT 1 FROM billed_items held WHERE held.usage_record_id = usage.id AND held.released_at IS NULL
-      AND held.invoice_line_id NOT IN (SELECT id FROM invoice_lines WHERE invoice_id = %(draft)s)
+      AND held.invoice_line_id NOT IN (SELECT id FROM invoice_lines WHERE invoice_id = %(draft)s::bigint)
 )
 """
 
@@ -40,14 +41,16 @@ FROM scope JOIN usage_records usage
 WHERE {USAGE_IS_FREE}
 """
 _GROUPED = " GROUP BY 1, 2, 3, 4, 5, 6, 9, 10"
+_USAGE = PreparedStatement(_USAGE_GROUPS + _GROUPED)
+_USAGE_WITHOUT_PRICE = PreparedStatement(_USAGE_GROUPS + BUT_NOT_PRICED + _GROUPED)
 
 # A reversed allocation and its reversal cancel out: while nobody was billed for the first, neither is billed.
-_ALLOCATIONS = f"""
+_ALLOCATIONS = PreparedStatement(f"""
 WITH scope AS ({SCOPE}),
 held AS (
     SELECT cost_allocation_id FROM billed_items
     WHERE cost_allocation_id IS NOT NULL AND released_at IS NULL
-      AND invoice_line_id NOT IN (SELECT id FROM invoice_lines WHERE invoice_id = %(draft)s)
+      AND invoice_line_id NOT IN (SELECT id FROM invoice_lines WHERE invoice_id = %(draft)s::bigint)
 )
 SELECT allocation.id, scope.named_id, allocation.department_id, allocation.currency, allocation.amount,
        allocation.description, allocation.gl_code, allocation.period_start, allocation.period_end
@@ -64,7 +67,7 @@ WHERE allocation.billable AND allocation.amount <> 0
         THEN EXISTS (SELECT 1 FROM held WHERE held.cost_allocation_id = reversal.id)
         ELSE TRUE
       END
-"""
+""")
 
 _EARLIER_USAGE = f"""
 SELECT count(*), min(usage.charge_date) FROM usage_records usage
@@ -131,17 +134,14 @@ def uninvoiced_usage(
 
     What ``terms`` of contracts price is left to their fees (INV-05).
     """
-    statement = _USAGE_GROUPS + (BUT_NOT_PRICED if terms else "") + _GROUPED
-    with connection.cursor() as cursor:
-        cursor.execute(statement, scope_parameters(parts, draft_id) | term_parameters(terms))
-        return [UsageGroup(*row) for row in cursor.fetchall()]
+    statement = _USAGE_WITHOUT_PRICE if terms else _USAGE
+    rows = statement.rows(scope_parameters(parts, draft_id) | term_parameters(terms))
+    return [UsageGroup(*row) for row in rows]
 
 
 def uninvoiced_allocations(parts: Sequence[ScopePart], draft_id: int | None) -> list[BillableAllocation]:
     """Return the free billable allocations whose period starts within the scope."""
-    with connection.cursor() as cursor:
-        cursor.execute(_ALLOCATIONS, scope_parameters(parts, draft_id))
-        return [BillableAllocation(*row) for row in cursor.fetchall()]
+    return [BillableAllocation(*row) for row in _ALLOCATIONS.rows(scope_parameters(parts, draft_id))]
 
 
 def uninvoiced_before(

@@ -7,7 +7,8 @@ undone and computed anew.
 
 Contract fees come from `contracts`: the run has the contracts of the scope write what is due by the period's last day
 and bills every fee that no invoice holds, however old. Credits of contracts never turn an invoice into a debt of the
-issuer: the oldest are taken off as far as the charges reach, each whole; the others wait for the next invoice.
+issuer: the oldest are taken off as far as the charges reach, each whole; the others wait for the next invoice, or
+become credit notes (`contract_credits`).
 """
 
 import datetime
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import groupby
 from operator import attrgetter
+from typing import Protocol
 
 from django.db import IntegrityError, connection, transaction
 
@@ -31,18 +33,21 @@ from core.history import record_as
 from core.locks import advisory_lock
 from core.models import User
 from core.money import AMOUNT_LIMIT, EXACT, exact_sum, round_together
+from core.prepared import PreparedStatement
 from entities.models import Department, Entity, TaxTreatment
 from entities.periods import check_period, period_warnings
 from entities.selectors import issuer_for
-from invoicing.models import DocumentType, Invoice, InvoiceStatus, LineKind
+from invoicing.models import Invoice, InvoiceStatus, LineKind
 from invoicing.selectors.billing_scope import (
+    BillingHierarchy,
     BillingScope,
     ScopePart,
-    billing_scope,
+    billing_hierarchy,
     invoiced_periods,
-    with_late_days,
+    scope_with_late_days,
 )
 from invoicing.selectors.contract_fees import (
+    FIRST_DAY,
     PRICED_USAGE,
     QUANTITY,
     ContractScope,
@@ -76,7 +81,7 @@ _KIND_ORDER = {LineKind.FEE: 0, LineKind.USAGE: 1, LineKind.ALLOCATION: 2}
 NOT_STORED = {"cost_allocation_id", "fee"}
 
 # Rows are locked so that their department stays what the line says, and claimed in one order by every run.
-_CLAIM_USAGE = f"""
+_CLAIM_FREE = f"""
 WITH scope AS ({SCOPE}),
 line AS (
     SELECT * FROM unnest(
@@ -105,6 +110,8 @@ SELECT claimed.invoice_line_id, count(*), sum(usage.billed_cost)
 FROM claimed JOIN usage_records usage ON usage.id = claimed.usage_record_id
 GROUP BY 1
 """
+_CLAIM_USAGE = PreparedStatement(_CLAIM_FREE.replace("<priced elsewhere>", ""))
+_CLAIM_USAGE_WITHOUT_PRICE = PreparedStatement(_CLAIM_FREE.replace("<priced elsewhere>", BUT_NOT_PRICED))
 
 _CLAIM_ALLOCATIONS = """
 INSERT INTO billed_items (invoice_line_id, cost_allocation_id)
@@ -143,6 +150,13 @@ SELECT claimed.invoice_line_id, count(*), sum({QUANTITY})
 FROM claimed JOIN usage_records usage ON usage.id = claimed.usage_record_id
 GROUP BY 1
 """
+
+_DRAFT = PreparedStatement("""
+SELECT id FROM invoices
+WHERE entity_id = %(payer)s::bigint AND period_start = %(start)s::date AND period_end = %(end)s::date
+  AND document_type = 'invoice' AND status = 'draft'
+ORDER BY id LIMIT 1
+""")
 
 _RELEASE_DRAFT = """
 DELETE FROM billed_items USING invoice_lines
@@ -261,22 +275,23 @@ def consolidation_preview(
     if not has(actor, "invoicing.add_invoice", payer):
         require(actor, "invoicing.view_invoice", payer)
     _check_period(period_start, period_end)
-    draft = _draft_of(payer, period_start, period_end)
+    draft_id = _draft_id(payer, period_start, period_end)
     last_day = period_end - datetime.timedelta(days=1)
-    contracted = contract_scope(payer, period_end)
+    hierarchy = billing_hierarchy(payer, FIRST_DAY, period_end)
+    contracted = contract_scope(hierarchy)
     today = clock.today(payer.time_zone)
 
     def upcoming_fees() -> list[BillableFee]:
         return [fee for contract in contracted.contracts for fee in fees_due(contract, last_day, today)]
 
-    if draft is None or not contracted.usage_terms():
-        return _content(payer, period_start, period_end, draft, contracted, upcoming_fees())
+    if draft_id is None or not contracted.usage_terms():
+        return _content(hierarchy, period_start, draft_id, contracted, upcoming_fees())
     with transaction.atomic():
         # What the draft holds may be priced by a contract now: seen only without the draft, as the run does.
-        draft_clear(draft)
-        content = _content(payer, period_start, period_end, None, contracted, upcoming_fees())
+        draft_clear(draft_id)
+        content = _content(hierarchy, period_start, None, contracted, upcoming_fees())
         transaction.set_rollback(True)
-    return replace(content, draft_id=draft.pk)
+    return replace(content, draft_id=draft_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,11 +313,11 @@ def consolidated_invoice_draft(
     """
     require(actor, "invoicing.add_invoice", payer)
     _check_period(period_start, period_end)
-    with transaction.atomic(), record_as(actor):
-        advisory_lock(f"consolidated-invoice:{payer.pk}")
+    with record_as(actor):
         for _ in range(_ATTEMPTS):
             try:
                 with transaction.atomic():
+                    advisory_lock(f"consolidated-invoice:{payer.pk}")
                     return _write_draft(actor, payer, period_start, period_end)
             except (_Moved, UsageMoved):
                 continue
@@ -331,24 +346,22 @@ def _check_period(start: datetime.date, end: datetime.date) -> None:
             )
 
 
-def _draft_of(payer: Entity, start: datetime.date, end: datetime.date) -> Invoice | None:
-    drafts = Invoice.objects.drafts().of_type(DocumentType.INVOICE)
-    drafts = drafts.filter(entity=payer, period_start=start, period_end=end)
-    return drafts.order_by("pk").first()
+def _draft_id(payer: Entity, start: datetime.date, end: datetime.date) -> int | None:
+    row = _DRAFT.row({"payer": payer.pk, "start": start, "end": end})
+    return row[0] if row else None
 
 
 def _content(
-    payer: Entity,
+    hierarchy: BillingHierarchy,
     start: datetime.date,
-    end: datetime.date,
-    draft: Invoice | None,
+    draft_id: int | None,
     contracted: ContractScope,
     upcoming: Sequence[BillableFee] | None = None,
 ) -> ConsolidatedContent:
     """What the invoice holds; ``upcoming`` are fees that the run would write first, None where it has."""
+    payer, end = hierarchy.payer, hierarchy.end
     issuer = issuer_for(payer)
-    scope = with_late_days(billing_scope(payer, start, end), payer, start)
-    draft_id = draft.pk if draft else None
+    scope = scope_with_late_days(hierarchy, start, end)
     terms = contracted.usage_terms()
     units = fee_units(
         contracted.scope,
@@ -404,10 +417,8 @@ def _exact_lines(
     fees = [item for unit in units for item in unit]
     currencies = {row.currency for row in rows} | {item.fee.currency for item in fees}
     rates = _rates(currencies, payer.currency, end)
-    markups = _markups({group.entity_id for group in groups})
-    departments = Department.objects.in_bulk(
-        {row.department_id for row in (*rows, *fees) if row.department_id}
-    )
+    named = {row.department_id for row in (*rows, *fees) if row.department_id}
+    departments = Department.objects.in_bulk(named) if named else {}
 
     def line(
         kind: str,
@@ -448,7 +459,7 @@ def _exact_lines(
             group.department_id,
             group.currency,
             group.amount,
-            markup=markups.get(group.entity_id, Decimal(0)),
+            markup=scope.markups.get(group.entity_id, Decimal(0)),
             description=_usage_description(group, start),
             provider=group.provider,
             service=group.service,
@@ -567,12 +578,6 @@ def _rates(currencies: Iterable[str], quote: str, period_end: datetime.date) -> 
     return {currency: rate_for(currency, quote, last_day) for currency in sorted(currencies)}
 
 
-def _markups(entity_ids: Iterable[int]) -> dict[int, Decimal]:
-    """The mark-up of each entity that has one, in percent; none is taken from the entity above (INV-05)."""
-    with_one = Entity.objects.filter(pk__in=entity_ids, usage_markup_percent__gt=0)
-    return dict(with_one.order_by().values_list("pk", "usage_markup_percent"))
-
-
 def _with_markup(cost: Decimal, percent: Decimal) -> Decimal:
     """The exact cost with the mark-up; a credit gives it back too, so that what cancels out costs nothing."""
     return EXACT.multiply(cost, EXACT.add(Decimal(1), percent.scaleb(-2, EXACT))) if percent else cost
@@ -676,7 +681,8 @@ def _waiting_text(waiting: Sequence[LineContent]) -> str:
     amounts = ", ".join(f"{line.original_amount:,} {line.original_currency}" for line in waiting[:20])
     return (
         f"{len(waiting)} {'credit' if len(waiting) == 1 else 'credits'} of contracts ({amounts}) would turn the "
-        "invoice into a debt and wait for the next one: an invoice never comes to less than zero."
+        "invoice into a debt: an invoice never comes to less than zero. A billing run gives them back by credit notes "
+        "for what was billed; without one they wait for the next invoice."
     )
 
 
@@ -725,20 +731,22 @@ def _nothing_to_invoice(
 
 
 def _write_draft(actor: User, payer: Entity, start: datetime.date, end: datetime.date) -> DraftResult:
-    draft = _draft_of(payer, start, end)
-    if draft is not None:
-        draft = Invoice.objects.select_for_update().get(pk=draft.pk)
+    draft = None
+    draft_id = _draft_id(payer, start, end)
+    if draft_id is not None:
+        draft = Invoice.objects.select_for_update().get(pk=draft_id)
         if draft.status != InvoiceStatus.DRAFT:
             raise _Moved
-        draft_clear(draft)
-    contracted = contract_scope(payer, end)
+        draft_clear(draft_id)
+    hierarchy = billing_hierarchy(payer, FIRST_DAY, end)
+    contracted = contract_scope(hierarchy)
     for contract in contracted.contracts:
         fees_prepare(
             contract_id=contract.pk,
             until=end - datetime.timedelta(days=1),
             arrears_until=clock.today(payer.time_zone),
         )
-    content = _content(payer, start, end, draft, contracted)
+    content = _content(hierarchy, start, draft_id, contracted)
     created = draft is None
     invoice = draft or Invoice(entity=payer, period_start=start, period_end=end, created_by=actor)
     invoice.issuer = content.issuer
@@ -750,7 +758,7 @@ def _write_draft(actor: User, payer: Entity, start: datetime.date, end: datetime
     line_ids = _write_lines(invoice, content.lines)
     _claim_usage(content.scope.parts, content.usage_terms, line_ids, content.lines)
     _claim_allocations(line_ids, content.lines)
-    _claim_fees(content.usage_terms, line_ids, content.lines)
+    claim_fees(content.usage_terms, line_ids, content.lines)
     return DraftResult(invoice, created)
 
 
@@ -791,11 +799,8 @@ def _claim_usage(
         "line_currencies": [line.original_currency for line in usage_lines],
         "line_periods": [line.period_start for line in usage_lines],
     }
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _CLAIM_USAGE.replace("<priced elsewhere>", BUT_NOT_PRICED if terms else ""), parameters
-        )
-        claimed = {row[0]: (row[1], row[2]) for row in cursor.fetchall()}
+    statement = _CLAIM_USAGE_WITHOUT_PRICE if terms else _CLAIM_USAGE
+    claimed = {key: (count, cost) for key, count, cost in statement.rows(parameters)}
     if claimed != {key: (line.item_count, line.original_amount) for key, line in by_id.items()}:
         raise _Moved
 
@@ -811,13 +816,32 @@ def _claim_allocations(line_ids: Sequence[int], lines: Sequence[LineContent]) ->
             cursor.execute(_CLAIM_ALLOCATIONS, [list(column) for column in zip(*claims, strict=True)])
 
 
-def _claim_fees(terms: Sequence[UsageTerm], line_ids: Sequence[int], lines: Sequence[LineContent]) -> None:
-    """Claim the fees and the usage that they price."""
+class HoldsFee(Protocol):
+    """What a line says of the fee, and of the usage priced by it, that it is to hold."""
+
+    @property
+    def fee(self) -> FeeClaim | None: ...
+    @property
+    def contract_id(self) -> int | None: ...
+    @property
+    def contract_line(self) -> str: ...
+    @property
+    def period_start(self) -> datetime.date: ...
+    @property
+    def period_end(self) -> datetime.date: ...
+
+
+def claim_fees(terms: Sequence[UsageTerm], line_ids: Sequence[int], lines: Sequence[HoldsFee]) -> None:
+    """Claim the fees and the usage that they price for lines of a draft; one may claim several."""
     claims = [
         (key, line, line.fee) for key, line in zip(line_ids, lines, strict=True) if line.fee is not None
     ]
     fees = [(key, claim.fee_id) for key, _, claim in claims if claim.fee_id is not None]
     holding = [(key, line, claim) for key, line, claim in claims if claim.usage_count]
+    wanted: dict[int, tuple[int, Decimal]] = {}
+    for key, _, claim in holding:
+        count, quantity = wanted.get(key, (0, Decimal(0)))
+        wanted[key] = count + claim.usage_count, EXACT.add(quantity, claim.usage_quantity)
     with connection.cursor() as cursor:
         if fees:
             cursor.execute(_CLAIM_FEES, [list(column) for column in zip(*fees, strict=True)])
@@ -834,12 +858,12 @@ def _claim_fees(terms: Sequence[UsageTerm], line_ids: Sequence[int], lines: Sequ
         }
         cursor.execute(_CLAIM_PRICED_USAGE, parameters)
         claimed = {row[0]: (row[1], row[2]) for row in cursor.fetchall()}
-    if claimed != {key: (claim.usage_count, claim.usage_quantity) for key, _, claim in holding}:
-        raise _Moved
+    if claimed != wanted:
+        raise UsageMoved
 
 
-def draft_clear(invoice: Invoice) -> None:
+def draft_clear(invoice_id: int) -> None:
     """Take all lines off a draft and free what they held; it was never posted, so nothing of it is kept."""
     with connection.cursor() as cursor:
-        cursor.execute(_RELEASE_DRAFT, [invoice.pk])
-        cursor.execute("DELETE FROM invoice_lines WHERE invoice_id = %s", [invoice.pk])
+        cursor.execute(_RELEASE_DRAFT, [invoice_id])
+        cursor.execute("DELETE FROM invoice_lines WHERE invoice_id = %s", [invoice_id])

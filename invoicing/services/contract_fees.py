@@ -67,6 +67,8 @@ def fee_units(
     ``upcoming`` are fees that a run would write first; None in the run itself, which then raises UsageMoved where fees
     and free usage do not fit together.
     """
+    if not contract_ids:
+        return []
     fees = list(unbilled_fees(contract_ids, until, draft_id).select_related("adjusts"))
     fees += [fee for fee in upcoming or () if fee.bill_on <= until]
     placed = [

@@ -182,7 +182,7 @@ def invoice_discard(*, actor: User, invoice: Invoice, expected_version: int | No
         locked.expect_version(expected_version)
         if locked.status != InvoiceStatus.DRAFT:
             raise _not_a_draft(locked, "What was issued is never deleted: void it.")
-        draft_clear(locked)
+        draft_clear(locked.pk)
         locked.delete()
 
 
