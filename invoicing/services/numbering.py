@@ -4,12 +4,14 @@ import datetime
 import re
 from dataclasses import dataclass
 
-from django.db import connection, transaction
+from django.db import transaction
 
+from core import clock
 from core.access import require
 from core.errors import Conflict, FieldProblem, Invalid
 from core.history import record_as
 from core.models import User
+from core.prepared import PreparedStatement
 from entities.models import Entity
 from entities.services.records import save_record
 from invoicing.models import DocumentType, NumberSeries
@@ -19,11 +21,14 @@ _PREFIX_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9/_.-]{0,29}")
 _PREFIX = {"invoice": "{code}-INV-", "credit_note": "{code}-CN-", "debit_note": "{code}-DN-"}
 DIGITS = 6
 
-_TAKE_NEXT = """
-UPDATE number_series SET last_number = last_number + 1, last_issue_date = %(issue_date)s, updated_at = now()
-WHERE id = %(series)s AND (last_issue_date IS NULL OR last_issue_date <= %(issue_date)s)
+_TAKE_NEXT = PreparedStatement("""
+UPDATE number_series
+SET last_number = last_number + 1, last_issue_date = %(issue_date)s::date, updated_at = %(now)s::timestamptz
+WHERE issuer_id = %(issuer)s::bigint AND document_type = %(document_type)s::text
+  AND fiscal_year = %(fiscal_year)s::smallint
+  AND (last_issue_date IS NULL OR last_issue_date <= %(issue_date)s::date)
 RETURNING prefix, last_number
-"""
+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +65,38 @@ def series_for(*, issuer: Entity, document_type: str, fiscal_year: int) -> Numbe
     return series
 
 
-def number_take(*, series: NumberSeries, issue_date: datetime.date) -> AssignedNumber:
+def number_take(
+    *, issuer: Entity, document_type: str, fiscal_year: int, issue_date: datetime.date
+) -> AssignedNumber:
     """Take the next number of the series: one UPDATE, after which the row is locked until the transaction ends.
 
     Call it last. Raises Conflict ``issue_date_before_last`` if a document of the series has a later date.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_TAKE_NEXT, {"series": series.pk, "issue_date": issue_date})
-        row = cursor.fetchone()
+    given = {
+        "issuer": issuer.pk,
+        "document_type": document_type,
+        "fiscal_year": fiscal_year,
+        "issue_date": issue_date,
+        "now": clock.now(),
+    }
+    row = _TAKE_NEXT.row(given)
     if row is None:
-        last = NumberSeries.objects.values_list("last_issue_date", flat=True).get(pk=series.pk)
-        raise Conflict(
-            "issue_date_before_last",
-            f"The last document of the series {series} is dated {last}. Numbers follow dates: give that day or a later "
-            "one.",
-            extra={"last_issue_date": str(last), "series": str(series)},
-        )
+        series = series_for(issuer=issuer, document_type=document_type, fiscal_year=fiscal_year)
+        row = _TAKE_NEXT.row(given)
+        if row is None:
+            raise _dated_before_last(series)
     prefix, sequence = row
-    return AssignedNumber(series.fiscal_year, sequence, number_text(prefix, series.fiscal_year, sequence))
+    return AssignedNumber(fiscal_year, sequence, number_text(prefix, fiscal_year, sequence))
+
+
+def _dated_before_last(series: NumberSeries) -> Conflict:
+    last = NumberSeries.objects.values_list("last_issue_date", flat=True).get(pk=series.pk)
+    return Conflict(
+        "issue_date_before_last",
+        f"The last document of the series {series} is dated {last}. Numbers follow dates: give that day or a later "
+        "one.",
+        extra={"last_issue_date": str(last), "series": str(series)},
+    )
 
 
 # --- The administrator's part ----------------------------------------------------------------------------
