@@ -176,7 +176,13 @@ def _cancel_consequence(run: BillingRun) -> str:
 
 def _sums(run: BillingRun) -> str:
     totals = [total for total in run_totals(run) if total.status == ItemStatus.PREPARED]
-    return ", ".join(f"{number_text(total.total)} {total.currency}" for total in totals) or "nothing"
+    sums = [f"{number_text(total.total)} {total.currency}" for total in totals if total.invoices]
+    sums += [
+        f"{number_text(total.credit_notes)} credit notes of {number_text(total.credited)} {total.currency}"
+        for total in totals
+        if total.credit_notes
+    ]
+    return ", ".join(sums) or "nothing"
 
 
 def _worked_on(run: BillingRun) -> BillingRun:
@@ -199,6 +205,7 @@ class ShownPayer:
     change: str
     invoice: str
     invoice_url: str
+    credit_notes: Sequence[tuple[str, str]]
 
 
 def shown_payer(item: BillingRunItem) -> ShownPayer:
@@ -217,6 +224,11 @@ def shown_payer(item: BillingRunItem) -> ShownPayer:
         invoice_url=reverse("admin:invoicing_invoice_change", args=[item.invoice_id])
         if item.invoice_id
         else "",
+        credit_notes=[
+            (note["number"], reverse("admin:invoicing_invoice_change", args=[note["credit_note_id"]]))
+            for note in item.credit_notes
+            if note["credit_note_id"]
+        ],
     )
 
 
@@ -443,6 +455,7 @@ class BillingRunAdmin(ProgressMixin, BillingModelAdmin):
         counts = run_counts(run.pk)
         page = payers_shown(run, shown, request.GET.get("p"))
         working = run.status in WORKING_RUNS
+        totals = run_totals(run)
         context = {
             **self.admin_site.each_context(request),
             "title": str(run),
@@ -456,9 +469,17 @@ class BillingRunAdmin(ProgressMixin, BillingModelAdmin):
             "chips": chips(counts, shown),
             "shown": shown,
             "totals": [
-                (total.currency, badge_html(total.status), number_text(total.invoices), *_amounts(total))
-                for total in run_totals(run)
+                (
+                    total.currency,
+                    badge_html(total.status),
+                    number_text(total.invoices),
+                    *_amounts(total),
+                    number_text(total.credit_notes) if total.credit_notes else "",
+                    amount_html(total.credited, total.currency) if total.credit_notes else "",
+                )
+                for total in totals
             ],
+            "any_credits": any(total.credit_notes for total in totals),
             "page": page,
             "payers": [shown_payer(item) for item in page],
             "actions_bar": self.bar_of(request, run),
@@ -511,12 +532,12 @@ class BillingRunItemAdmin(ReadOnlyAdminMixin, BillingModelAdmin):
 
     list_display = [
         "payer", "run", badge_column("status"), money_column("total"),
-        money_column("previous_total", label="Last time"), "unusual", "document",
+        money_column("previous_total", label="Last time"), "unusual", "document", "credits",
     ]  # fmt: skip
     export_fields = [
         "run", "entity", "status", "line_count", money_column("subtotal"), money_column("tax_total"),
         money_column("total"), money_column("previous_total"), "unusual_text", "error_code", "error_text",
-        "left_out_reason", "invoice",
+        "left_out_reason", "invoice", "credits_text",
     ]  # fmt: skip
     list_filter = ["run", "status", "entity", "currency", "error_code"]
     list_select_related = ["run__scope", "entity", "invoice"]
@@ -528,10 +549,10 @@ class BillingRunItemAdmin(ReadOnlyAdminMixin, BillingModelAdmin):
         QuickFilter("Left out", "status__exact=left_out", icon="person_off"),
     ]
     fields = [
-        "run", "entity", "status", "document", "money_total", "money_previous_total", "line_count", "findings",
-        "error_text", "left_out_reason", "attempts", "prepared_at", "issued_at",
+        "run", "entity", "status", "document", "credits", "money_total", "money_previous_total", "line_count",
+        "findings", "error_text", "left_out_reason", "attempts", "prepared_at", "issued_at",
     ]  # fmt: skip
-    readonly_fields = ["document", "money_total", "money_previous_total", "findings"]
+    readonly_fields = ["document", "credits", "money_total", "money_previous_total", "findings"]
     empty_state = EmptyState("No payers", "They appear with the first billing run.")
     actions_bar = [
         ObjectAction(
@@ -591,6 +612,27 @@ class BillingRunItemAdmin(ReadOnlyAdminMixin, BillingModelAdmin):
             return "–"
         url = reverse("admin:invoicing_invoice_change", args=[item.invoice_id])
         return format_html('<a class="eb-link" href="{}">{}</a>', url, item.invoice)
+
+    @admin.display(description="Credit notes")
+    def credits(self, item: BillingRunItem) -> SafeString | str:
+        """The credit notes of the run, issued ones as links; what is planned by what it corrects."""
+        rows = [_credit_note_html(note) for note in item.credit_notes]
+        return format_html_join(SafeString("<br>"), "{}", ((row,) for row in rows)) if rows else "–"
+
+    @admin.display(description="Credit notes")
+    def credits_text(self, item: BillingRunItem) -> str:
+        return ", ".join(_credit_note_text(note) for note in item.credit_notes)
+
+
+def _credit_note_text(note: dict[str, Any]) -> str:
+    return f"{note['number'] or 'planned'}: {note['total']} {note['currency']} for {note['corrects']}"
+
+
+def _credit_note_html(note: dict[str, Any]) -> SafeString | str:
+    if not note["credit_note_id"]:
+        return _credit_note_text(note)
+    url = reverse("admin:invoicing_invoice_change", args=[note["credit_note_id"]])
+    return format_html('<a class="eb-link" href="{}">{}</a>', url, _credit_note_text(note))
 
 
 # --- Schedules -------------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ class RunProgressSerializer(BillingSerializer):
 
 
 class RunTotalSerializer(BillingSerializer):
-    """What the prepared, or the issued, invoices come to in one currency."""
+    """What the prepared, or the issued, documents come to in one currency; `credited` is not taken off `total`."""
 
     currency = CurrencyField(read_only=True)
     status = serializers.CharField(read_only=True)
@@ -47,6 +47,8 @@ class RunTotalSerializer(BillingSerializer):
     subtotal = MoneyStringField(read_only=True)
     tax_total = MoneyStringField(read_only=True)
     total = MoneyStringField(read_only=True)
+    credit_notes = serializers.IntegerField(read_only=True)
+    credited = MoneyStringField(read_only=True)
 
 
 def counts_of(run: Any) -> RunCounts:
@@ -151,6 +153,31 @@ class AnomalySerializer(BillingSerializer):
     named = serializers.DictField(source="data", read_only=True)
 
 
+class RunCreditLineSerializer(BillingSerializer):
+    """What a credit note gives back of a line of the invoice, before tax and in tax."""
+
+    line_id = serializers.IntegerField(read_only=True)
+    amount = serializers.CharField(read_only=True)
+    tax_amount = serializers.CharField(read_only=True)
+
+
+class RunCreditNoteSerializer(BillingSerializer):
+    """A credit note for an invoice (`corrects`), with credits of contracts; not issued yet without an id."""
+
+    credit_note_id = serializers.IntegerField(read_only=True, allow_null=True)
+    number = serializers.CharField(read_only=True)
+    corrects_id = serializers.IntegerField(read_only=True)
+    corrects = serializers.CharField(read_only=True)
+    payer_id = serializers.IntegerField(read_only=True)
+    issuer_id = serializers.IntegerField(read_only=True)
+    currency = serializers.CharField(read_only=True)
+    subtotal = serializers.CharField(read_only=True)
+    tax_total = serializers.CharField(read_only=True)
+    total = serializers.CharField(read_only=True)
+    reason = serializers.CharField(read_only=True)
+    lines = RunCreditLineSerializer(many=True, read_only=True)
+
+
 class BillingRunItemSerializer(BillingModelSerializer):
     """A payer of a run: what was previewed, what is unusual about it, and what became of it."""
 
@@ -158,6 +185,7 @@ class BillingRunItemSerializer(BillingModelSerializer):
     invoice_number = serializers.SerializerMethodField()
     change_percent = serializers.SerializerMethodField()
     anomalies = AnomalySerializer(many=True, read_only=True)
+    credit_notes = RunCreditNoteSerializer(many=True, read_only=True)
     subtotal = MoneyStringField(read_only=True, allow_null=True)
     tax_total = MoneyStringField(read_only=True, allow_null=True)
     total = MoneyStringField(read_only=True, allow_null=True)
@@ -168,8 +196,8 @@ class BillingRunItemSerializer(BillingModelSerializer):
         fields = (
             "id", "position", "entity_id", "entity_name", "status", "invoice_id", "invoice_number", "currency",
             "subtotal", "tax_total", "total", "line_count", "fingerprint", "previous_invoice_id", "previous_total",
-            "change_percent", "anomalies", "error_code", "error_text", "attempts", "left_out_reason", "prepared_at",
-            "issued_at", "version", "updated_at",
+            "change_percent", "anomalies", "credit_notes", "error_code", "error_text", "attempts",
+            "left_out_reason", "prepared_at", "issued_at", "version", "updated_at",
         )  # fmt: skip
         read_only_fields = fields
 

@@ -70,6 +70,15 @@ def look_at(draft: Invoice) -> Look:
     return Look(found, last, last_total)
 
 
+def credit_anomaly(note: Mapping[str, Any]) -> Anomaly:
+    """That a run gives something back: a credit note as `contract_credits` planned it."""
+    return Anomaly(
+        "contract_credit",
+        f"A credit note of {note['total']} {note['currency']} for {note['corrects']}: {note['reason']}",
+        {"corrects_id": note["corrects_id"], "total": note["total"], "currency": note["currency"]},
+    )
+
+
 def last_period(draft: Invoice) -> LastPeriod | None:
     """The payer's posted invoices of the latest period that ends before the draft's begins."""
     before = (

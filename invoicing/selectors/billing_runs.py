@@ -9,6 +9,7 @@ from decimal import Decimal
 from django.db import connection
 from django.db.models import Count, Q, Sum
 
+from core.money import exact_sum
 from entities.models import Entity, EntityLink, LinkKind
 from invoicing.models import BillingRun, BillingRunItem, ItemStatus, RunStatus
 
@@ -153,7 +154,10 @@ def run_progress(status: str, counts: RunCounts) -> RunProgress:
 
 @dataclass(frozen=True, slots=True)
 class CurrencyTotal:
-    """What the invoices of a run in one state come to in one currency."""
+    """What the invoices of a run in one state come to in one currency, and what its credit notes give back.
+
+    ``credited`` is with tax, and not taken off ``total``.
+    """
 
     currency: str
     status: str
@@ -161,17 +165,33 @@ class CurrencyTotal:
     subtotal: Decimal
     tax_total: Decimal
     total: Decimal
+    credit_notes: int = 0
+    credited: Decimal = Decimal(0)
 
 
 def run_totals(run: BillingRun) -> list[CurrencyTotal]:
     """The previewed totals of what is prepared and what is issued, per currency; never one sum over several."""
     rows = (
         BillingRunItem.objects.filter(run=run, status__in=[ItemStatus.PREPARED, ItemStatus.ISSUED])
-        .order_by("currency", "-status")
+        .exclude(invoice=None)
+        .order_by()
         .values("currency", "status")
         .annotate(invoices=Count("pk"), net=Sum("subtotal"), tax=Sum("tax_total"), gross=Sum("total"))
     )
+    found = {(row["currency"], row["status"]): row for row in rows}
+    notes: dict[tuple[str, str], list[Decimal]] = defaultdict(list)
+    crediting = BillingRunItem.objects.filter(run=run).exclude(credit_notes=[])
+    for planned in crediting.values_list("credit_notes", flat=True):
+        for note in planned:
+            status = ItemStatus.ISSUED if note["credit_note_id"] else ItemStatus.PREPARED
+            notes[note["currency"], status].append(Decimal(note["total"]))
+    none = {"invoices": 0, "net": Decimal(0), "tax": Decimal(0), "gross": Decimal(0)}
     return [
-        CurrencyTotal(row["currency"], row["status"], row["invoices"], row["net"], row["tax"], row["gross"])
-        for row in rows
+        CurrencyTotal(
+            *key,
+            *(found.get(key, none)[name] for name in ("invoices", "net", "tax", "gross")),
+            len(notes[key]),
+            exact_sum(notes[key]),
+        )
+        for key in sorted({*found, *notes}, key=lambda key: (key[0], key[1] != ItemStatus.PREPARED))
     ]

@@ -1,10 +1,10 @@
 """Billing runs: all payers of a scope for a period, previewed, checked, then issued (INV-03, INV-04).
 
     run = run_create(actor=actor, scope=entity, period_start=start, period_end=end)
-    run_work(run=run)                    # drafts, payer by payer, with what is unusual about each
+    run_work(run=run)                    # drafts and planned credit notes, payer by payer, with what is unusual
     run_check(actor=manager, run=run)    # a person confirms, perhaps leaving payers out
     run_issue(actor=actor, run=run)
-    run_work(run=run)                    # issues exactly the drafts that were previewed
+    run_work(run=run)                    # issues exactly what was previewed
 
 The functions that say what shall happen write it down and return; `run_work` does it, in the name of who said so. It
 may be called any number of times, by several processes at once and after one has died: a payer's row is locked while
@@ -17,9 +17,11 @@ making or issuing its invoice.
 import datetime
 import logging
 from collections.abc import Callable, Collection, Mapping
+from decimal import Decimal
+from typing import Any
 
 from django.db import IntegrityError, OperationalError, connection, transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from core import clock
 from core.access import Actor, has, require, system_actor
@@ -38,7 +40,7 @@ from invoicing.models import (
     ItemStatus,
     RunStatus,
 )
-from invoicing.selectors.billing_anomalies import look_at
+from invoicing.selectors.billing_anomalies import credit_anomaly, look_at
 from invoicing.selectors.billing_runs import (
     RunProgress,
     invoice_fingerprint,
@@ -48,6 +50,7 @@ from invoicing.selectors.billing_runs import (
     run_progress,
 )
 from invoicing.services.consolidation import consolidated_invoice_draft
+from invoicing.services.contract_credits import contract_credits_issue, contract_credits_plan
 from invoicing.services.invoice import invoice_discard, invoice_issue
 
 logger = logging.getLogger(__name__)
@@ -57,6 +60,13 @@ MAX_ATTEMPTS = 10
 """So often the work on a payer is begun anew after its process died, before the payer counts as failed."""
 
 NOTHING_CODES = frozenset({"nothing_to_invoice"})
+NO_DRAFT_CODES = NOTHING_CODES | {"billed_elsewhere"}
+"""Why a payer gets no invoice; it may have credit notes all the same."""
+
+ONLY_CREDITS = "credit notes only"
+"""Stands for the fingerprint where there is no draft; the credit notes are compared by what was planned."""
+
+ZERO = Decimal(0)
 
 ProgressHook = Callable[[RunProgress], None]
 
@@ -271,7 +281,28 @@ def _prepare_next(run_id: int) -> bool:
 
 
 def _prepare(run: BillingRun, item: BillingRunItem) -> None:
-    """Make the payer's draft, or bring it up to date, and look at it."""
+    """Make the payer's draft, or bring it up to date, plan its credit notes, and look at them."""
+    nothing: BillingError | None = None
+    try:
+        _prepare_draft(run, item)
+    except BillingError as refusal:
+        if refusal.code not in NO_DRAFT_CODES or item.invoice_id is not None:
+            raise
+        nothing = refusal
+    planned = contract_credits_plan(payer=item.entity, period_end=run.period_end, issuer=run.issuer)
+    if nothing is not None:
+        if not planned:
+            raise nothing
+        _without_invoice(item)
+    item.credit_notes = [*_issued_notes(item), *(note.stored() for note in planned)]
+    if planned:
+        item.anomalies = [*item.anomalies, *(credit_anomaly(note.stored()).stored() for note in planned)]
+    item.prepared_at = clock.now()
+    item.status = ItemStatus.PREPARED
+    item.error_code = item.error_text = ""
+
+
+def _prepare_draft(run: BillingRun, item: BillingRunItem) -> None:
     result = consolidated_invoice_draft(
         actor=run.acting,
         payer=item.entity,
@@ -296,9 +327,22 @@ def _prepare(run: BillingRun, item: BillingRunItem) -> None:
     item.anomalies = [anomaly.stored() for anomaly in look.anomalies]
     item.previous_invoice = look.last.latest if look.last else None
     item.previous_total = look.last_total
-    item.prepared_at = clock.now()
-    item.status = ItemStatus.PREPARED
-    item.error_code = item.error_text = ""
+
+
+def _without_invoice(item: BillingRunItem) -> None:
+    """A payer that is only given something back; its preview is that of its credit notes."""
+    item.currency, item.subtotal, item.tax_total, item.total = item.entity.currency, ZERO, ZERO, ZERO
+    item.line_count, item.fingerprint, item.anomalies = 0, ONLY_CREDITS, []
+    item.previous_invoice = item.previous_total = None
+
+
+def _issued_notes(item: BillingRunItem) -> list[dict[str, Any]]:
+    """The credit notes that the run has issued already; they stay, whatever is prepared again."""
+    return [note for note in item.credit_notes if note["credit_note_id"]]
+
+
+def _planned_notes(item: BillingRunItem) -> list[dict[str, Any]]:
+    return [note for note in item.credit_notes if not note["credit_note_id"]]
 
 
 def _refuse_other_run(draft: Invoice, item: BillingRunItem) -> None:
@@ -325,14 +369,41 @@ def _issue_next(run_id: int) -> bool:
         item = _free(run_id, ItemStatus.PREPARED).first()
         if item is None:
             return False
-        item.attempts += 1
-        _attempt(item, lambda: _issue(run, item))
+        if _planned_notes(item):
+            # In a transaction of their own, as they lock older documents than the draft.
+            _attempt(item, lambda: _issue_credit_notes(run, item))
+        else:
+            item.attempts += 1
+            _attempt(item, lambda: _issue(run, item))
         item.save()
     return True
 
 
+def _issue_credit_notes(run: BillingRun, item: BillingRunItem) -> None:
+    """Issue the credit notes if they are still what was previewed; the invoice is next."""
+    planned = _planned_notes(item)
+    notes = contract_credits_issue(
+        actor=run.acting,
+        payer=item.entity,
+        period_end=run.period_end,
+        planned=planned,
+        issuer=run.issuer,
+        issue_date=run.issue_date,
+    )
+    issued = [
+        {**plan, "credit_note_id": note.pk, "number": note.number}
+        for plan, note in zip(planned, notes, strict=True)
+    ]
+    item.credit_notes = [*_issued_notes(item), *issued]
+
+
 def _issue(run: BillingRun, item: BillingRunItem) -> None:
     """Issue the draft if it is still what was previewed."""
+    if item.fingerprint == ONLY_CREDITS:
+        item.issued_at = clock.now()
+        item.status = ItemStatus.ISSUED
+        item.error_code = item.error_text = ""
+        return
     invoice = Invoice.objects.select_for_update(of=("self",)).filter(billing_run_item=item).first()
     if invoice is None:
         raise Conflict(
@@ -609,6 +680,7 @@ def _give_up(actor: Actor, item: BillingRunItem, reason: str) -> None:
     """Discard the payer's draft if the run made it; one that was there before stays as it is."""
     draft = item.invoice
     item.invoice = None
+    item.credit_notes = _issued_notes(item)
     item.status, item.left_out_reason = ItemStatus.LEFT_OUT, reason
     if draft is not None and item.made_draft and draft.status == InvoiceStatus.DRAFT:
         invoice_discard(actor=actor, invoice=draft)
@@ -647,8 +719,11 @@ def _finish_if_decided(run: BillingRun, actor: Actor) -> bool:
 
 
 def _issuers_concerned(run: BillingRun) -> list[Entity]:
-    drafts = BillingRunItem.objects.filter(run=run, status=ItemStatus.PREPARED).values("invoice__issuer_id")
-    return list(Entity.objects.filter(pk__in=drafts).order_by("pk"))
+    prepared = BillingRunItem.objects.filter(run=run, status=ItemStatus.PREPARED)
+    crediting = prepared.exclude(credit_notes=[]).values_list("credit_notes", flat=True)
+    of_notes = {note["issuer_id"] for notes in crediting for note in notes}
+    drafts = prepared.values("invoice__issuer_id")
+    return list(Entity.objects.filter(Q(pk__in=drafts) | Q(pk__in=of_notes)).order_by("pk"))
 
 
 def may_issue(actor: Actor, run: BillingRun) -> bool:

@@ -76,6 +76,34 @@ def fee_units(
         for order, fee in enumerate(fees)
         if (named_id := _named(scope, fee.entity_id, fee.bill_on)) is not None
     ]
+    return _units(placed, terms, draft_id, strict=upcoming is None)
+
+
+def units_of(
+    fees: Sequence[BillableFee], terms: Sequence[UsageTerm], *, below_zero: bool = False
+) -> list[list[FeeItem]]:
+    """The units that free fees make, whoever pays for them; with ``below_zero`` those that give something back.
+
+    Raises UsageMoved where fees and free usage do not fit together.
+    """
+    sums: dict[object, Decimal] = {}
+    for fee in fees:
+        sums[_unit_key(fee)] = EXACT.add(sums.get(_unit_key(fee), Decimal(0)), fee.amount)
+    placed = [
+        (order, fee, fee.entity_id)
+        for order, fee in enumerate(fees)
+        if not below_zero or sums[_unit_key(fee)] < 0
+    ]
+    return _units(placed, terms, None, strict=True)
+
+
+def _units(
+    placed: Sequence[tuple[int, BillableFee, int]],
+    terms: Sequence[UsageTerm],
+    draft_id: int | None,
+    *,
+    strict: bool,
+) -> list[list[FeeItem]]:
     plain = [item for item in placed if not _is_of_usage(item[1])]
     of_usage = sorted(
         (item for item in placed if _is_of_usage(item[1])), key=lambda item: (_key(item[1]), item[0])
@@ -84,7 +112,7 @@ def fee_units(
     if of_usage:
         rows = free_priced_usage(sorted({fee.contract_id for _, fee, _ in of_usage}), terms, draft_id)
         for _, members in groupby(of_usage, key=lambda item: _key(item[1])):
-            units.append(_usage_unit(list(members), rows, strict=upcoming is None))
+            units.append(_usage_unit(list(members), rows, strict=strict))
     return sorted(units, key=lambda unit: (unit[0].fee.bill_on, unit[0].claim.order))
 
 
@@ -96,6 +124,11 @@ def _named(scope: BillingScope, entity_id: int, day: datetime.date) -> int | Non
 def _is_of_usage(fee: BillableFee) -> bool:
     base = fee.adjusts or fee
     return base.kind in _OF_USAGE
+
+
+def _unit_key(fee: BillableFee) -> object:
+    """What fees of one unit have in common."""
+    return _key(fee) if _is_of_usage(fee) else fee.pk
 
 
 def _key(fee: BillableFee) -> tuple[int, str, datetime.date]:

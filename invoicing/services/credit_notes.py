@@ -16,7 +16,7 @@ from core.models import User
 from core.money import EXACT, exact_sum, plain_amount
 from core.outbox import publish
 from entities.services.records import field_error
-from invoicing.models import DocumentType, Invoice, InvoiceLine, SettlementKind
+from invoicing.models import BilledItem, DocumentType, Invoice, InvoiceLine, SettlementKind
 from invoicing.services.credited_lines import (
     CreditedLine,
     LineAmount,
@@ -100,7 +100,7 @@ def credit_note_issue(
 
     Raises Invalid ``reason_required``, ``lines_or_amount``, ``negative_line``, ``issue_date_in_future``,
     ``issue_date_before_invoice``; Conflict ``not_creditable``, ``credit_exceeds_line``, ``credit_exceeds_invoice``,
-    ``nothing_to_credit``, ``not_whole``, ``issue_date_before_last``.
+    ``nothing_to_credit``, ``not_whole``, ``contract_credited``, ``issue_date_before_last``.
     """
     require(actor, "invoicing.issue_invoice", invoice.issuer)
     reason = checked_reason(reason, "why it is credited: the reason is printed on the credit note")
@@ -115,29 +115,37 @@ def credit_note_issue(
                 f"Something of {locked} would not be credited, so what it billed cannot be billed again. Credit all "
                 "that is left, or do not release the items.",
             )
+        if release_items:
+            _refuse_release(locked)
         note = new_note(locked, DocumentType.CREDIT_NOTE, actor, reason)
         note.subtotal, note.tax_total, note.total = content.subtotal, content.tax_total, content.total
         note.save()
-        InvoiceLine.objects.bulk_create(_note_lines(note, content.lines), batch_size=500)
+        InvoiceLine.objects.bulk_create(note_lines(note, content.lines), batch_size=500)
         fees = fee_credits(billed, content.lines)
         lines_credit(content.lines)
-        document_post(note, actor=actor, day=day, copied=copied_facts(locked))
-        if content.set_off:
-            settle(
-                actor=actor, parts=[Part(locked, content.set_off, day)], kind=SettlementKind.CREDIT_NOTE,
-                credit_note=note, reason=reason,
-            )  # fmt: skip
-        set_settled(note, content.set_off)
+        note_post(note, locked, actor=actor, day=day, copied=copied_facts(locked))
         if release_items:
             items_release(locked, {credit.fee.pk: credit.earlier for credit in fees})
         else:
             fees_credited(
                 credits=fees, invoice_id=locked.pk, credit_note_id=note.pk, reference=f"Credit note {note.pk}"
             )
-        document_number(note)
-        note.save()
-        publish("credit_note.issued", note_event(note), key=f"invoice:{note.pk}")
+        note_number(note)
     return note
+
+
+def _refuse_release(invoice: Invoice) -> None:
+    """What contracts credited of the invoice would be billed again without the credit."""
+    holding = BilledItem.objects.filter(
+        invoice_line__invoice__corrects=invoice, contract_fee__isnull=False, released_at__isnull=True
+    )
+    note = Invoice.objects.posted().filter(lines__billed_items__in=holding).order_by("pk").first()
+    if note is not None:
+        raise Conflict(
+            "contract_credited",
+            f"{note} gives back credits of contracts on {invoice}. Void that first, or do not release the items.",
+            extra={"credit_note_id": note.pk},
+        )
 
 
 def _lines_of(invoice: Invoice) -> list[InvoiceLine]:
@@ -203,7 +211,7 @@ def _require_creditable(invoice: Invoice) -> None:
         )
 
 
-def _note_lines(note: Invoice, credits: Sequence[CreditedLine]) -> list[InvoiceLine]:
+def note_lines(note: Invoice, credits: Sequence[CreditedLine]) -> list[InvoiceLine]:
     """The lines of the credit note, with the facts of those that they give back."""
     return [
         InvoiceLine(
@@ -243,6 +251,30 @@ def new_note(invoice: Invoice, document_type: str, actor: User, reason: str) -> 
         corrects=invoice, reason=reason, period_start=invoice.period_start, period_end=invoice.period_end,
         currency=invoice.currency, created_by=actor,
     )  # fmt: skip
+
+
+def note_post(
+    note: Invoice, invoice: Invoice, *, actor: User, day: datetime.date, copied: dict[str, Any]
+) -> None:
+    """Post a credit note whose lines are written, and settle with it what is open of the locked invoice.
+
+    Budgets and the number (`note_number`) are still to come.
+    """
+    document_post(note, actor=actor, day=day, copied=copied)
+    set_off = min(note.total, invoice.open_amount)
+    if set_off:
+        settle(
+            actor=actor, parts=[Part(invoice, set_off, day)], kind=SettlementKind.CREDIT_NOTE,
+            credit_note=note, reason=note.reason,
+        )  # fmt: skip
+    set_settled(note, set_off)
+
+
+def note_number(note: Invoice) -> None:
+    """Give a posted credit note its number and tell of it: the last lock."""
+    document_number(note)
+    note.save()
+    publish("credit_note.issued", note_event(note), key=f"invoice:{note.pk}")
 
 
 def note_day(invoice: Invoice, asked: datetime.date | None) -> datetime.date:

@@ -144,8 +144,8 @@ def invoice_void(
     """Withdraw an issued document: its items may be billed again, its number stays taken (INV-01, INV-03).
 
     Only while nothing settles or corrects it. A credit note, only while nothing of it is used: what it credited can be
-    credited again. Raises Invalid ``reason_required``; Conflict ``not_issued``, ``settled``, ``corrected``,
-    ``items_released``; Stale.
+    credited again, and the credits of contracts that it gave back wait again. Raises Invalid ``reason_required``;
+    Conflict ``not_issued``, ``settled``, ``corrected``, ``items_released``, ``credited_together``; Stale.
     """
     require(actor, "invoicing.void_invoice", invoice.issuer)
     reason = reason.strip()
@@ -183,6 +183,7 @@ def items_release(invoice: Invoice, credited: dict[int, Decimal] | None = None) 
 
 def _take_back_credits(credit_note: Invoice) -> None:
     assert credit_note.corrects is not None
+    _refuse_credited_together(credit_note)
     billed = InvoiceLine.objects.filter(invoice=credit_note.corrects)
     if BilledItem.objects.filter(invoice_line__in=billed, released_at__isnull=False).exists():
         raise Conflict(
@@ -194,6 +195,22 @@ def _take_back_credits(credit_note: Invoice) -> None:
     fees_uncredited(
         fees=fees_of(credit_note.corrects), credit_note_id=credit_note.pk, reference=credit_note.number or ""
     )
+    # Credits of contracts that it held wait again.
+    items_release(credit_note)
+
+
+def _refuse_credited_together(credit_note: Invoice) -> None:
+    """A credit of a contract that several credit notes share is taken back with none of them alone."""
+    together = credit_note.snapshot.get("contract_credits", [])
+    others = Invoice.objects.posted().filter(pk__in=together).order_by("pk")
+    numbers = [str(number) for number in others.values_list("number", flat=True)]
+    if numbers:
+        raise Conflict(
+            "credited_together",
+            f"{credit_note} gives back credits of contracts together with {', '.join(numbers)}: it stays. Make a debit "
+            "note if too much was credited.",
+            extra={"notes": numbers},
+        )
 
 
 def invoice_discard(*, actor: User, invoice: Invoice, expected_version: int | None = None) -> None:

@@ -140,7 +140,14 @@ class Command(BaseCommand):
                 self.stdout.write(self.style.ERROR(f"{item.entity.name}: {item.error_text}"))
         for total in run_totals(run):
             amount = plain_amount(total.total, total.currency)
-            self.stdout.write(f"{total.invoices:,} {total.status}: {amount} {total.currency}")
+            if total.invoices:
+                self.stdout.write(f"{total.invoices:,} {total.status}: {amount} {total.currency}")
+            if total.credit_notes:
+                credited = plain_amount(total.credited, total.currency)
+                notes = "credit note" if total.credit_notes == 1 else "credit notes"
+                self.stdout.write(
+                    f"{total.credit_notes:,} {notes} {total.status}: {credited} {total.currency}"
+                )
 
     def _tell_outcome(self, run: BillingRun) -> None:
         counts = run_counts(run.pk)
@@ -162,4 +169,5 @@ def _figures(item: BillingRunItem) -> tuple[str, str, str, str]:
 
 
 def _document(item: BillingRunItem) -> str:
-    return str(item.invoice) if item.invoice else ""
+    notes = [note["number"] for note in item.credit_notes if note["number"]]
+    return ", ".join([str(item.invoice), *notes] if item.invoice else notes)

@@ -62,9 +62,9 @@ class TestApi:
         assert body["progress"] == {"done": 3, "total": 3, "words": "3 of 3 payers looked at, 1 failed"}
         assert body["totals"] == [
             {"currency": "EUR", "status": "prepared", "invoices": 1, "subtotal": "20.50", "tax_total": "0.00",
-             "total": "20.50"},
+             "total": "20.50", "credit_notes": 0, "credited": "0.00"},
             {"currency": "USD", "status": "prepared", "invoices": 1, "subtotal": "10.00", "tax_total": "0.00",
-             "total": "10.00"},
+             "total": "10.00", "credit_notes": 0, "credited": "0.00"},
         ]  # fmt: skip
         failed = api.get(f"{RUNS}/{run_id}/items?status=failed").json()["results"]
         assert [(row["entity_name"], row["error_code"], row["total"]) for row in failed] == [
