@@ -23,11 +23,11 @@ class CollectionHold(models.Model):
     reference = models.CharField(max_length=40)
     reason = models.CharField(max_length=500)
     due_date = models.DateField(
-        null=True, help_text="To be collected from that day; empty while it is disputed."
+        null=True, blank=True, help_text="To be collected from that day; empty while it is disputed."
     )
     held_at = models.DateTimeField()
     held_by = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, related_name="+")
-    released_at = models.DateTimeField(null=True)
+    released_at = models.DateTimeField(null=True, blank=True)
     released_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, related_name="+"
     )

@@ -11,7 +11,8 @@ from core.money import plain_amount
 from invoicing.models import Invoice, Settlement
 
 # Of an invoice or debit note: the sum of what settles it. Of a credit note: what it settled and what was refunded of
-# it. Of a payment the same. Of a line: the lines of credit notes in force that give it back.
+# it. Of a payment the same. Of a line: the lines of credit notes in force that give it back. What is disputed of a
+# document: its holds that are neither released nor deferred to a day.
 DIFFERENCES = """
 WITH settled AS (
     SELECT invoice_id AS id, sum(amount) AS amount FROM settlements GROUP BY invoice_id
@@ -31,11 +32,17 @@ WITH settled AS (
     WHERE given.corrects_line_id IS NOT NULL AND note.document_type = 'credit_note'
       AND note.status NOT IN ('draft', 'void')
     GROUP BY given.corrects_line_id
+), disputed AS (
+    SELECT invoice_id AS id, sum(amount) AS amount FROM collection_holds
+    WHERE released_at IS NULL AND due_date IS NULL GROUP BY invoice_id
 ), expected AS (
     SELECT 'document' AS kind, i.id, 'settled' AS counter, i.settled_amount AS stored, coalesce(
         CASE WHEN i.document_type = 'credit_note' THEN used.amount ELSE settled.amount END, 0
     ) AS proven
     FROM invoices i LEFT JOIN settled ON settled.id = i.id LEFT JOIN used ON used.id = i.id
+    UNION ALL
+    SELECT 'document', i.id, 'disputed', i.disputed_amount, coalesce(disputed.amount, 0)
+    FROM invoices i LEFT JOIN disputed ON disputed.id = i.id
     UNION ALL
     SELECT 'payment', p.id, 'applied', p.applied_amount, coalesce(applied.amount, 0)
     FROM payments p LEFT JOIN applied ON applied.id = p.id
