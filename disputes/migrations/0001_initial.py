@@ -70,6 +70,22 @@ class Migration(migrations.Migration):
                 'ordering': ['-id'],
                 'permissions': [('handle_billingdispute', 'Can handle disputes: answer, investigate, propose'), ('merge_billingdispute', 'Can merge disputes'), ('view_internal', 'Can read what is internal about disputes')],
                 'default_permissions': ('add', 'change', 'view'),
+                'indexes': [
+                    models.Index(condition=models.Q(('status__in', ('open', 'acknowledged', 'investigating', 'waiting_customer', 'waiting_third_party', 'proposed'))), fields=['next_deadline_at'], name='dispute_work_list'),
+                    models.Index(fields=['entity', '-id'], name='dispute_of_customer'),
+                    models.Index(fields=['issuer', 'status'], name='dispute_of_issuer'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(condition=models.Q(('status__in', ('open', 'acknowledged', 'investigating', 'waiting_customer', 'waiting_third_party', 'proposed'))), fields=('invoice_line',), name='dispute_one_open_per_line'),
+                    models.UniqueConstraint(condition=models.Q(('invoice_line__isnull', True), ('status__in', ('open', 'acknowledged', 'investigating', 'waiting_customer', 'waiting_third_party', 'proposed'))), fields=('invoice',), name='dispute_one_open_per_invoice'),
+                    models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='dispute_amount_positive'),
+                    models.CheckConstraint(condition=models.Q(('approved_amount__isnull', True), models.Q(('approved_amount__gte', 0), ('approved_amount__lte', models.F('amount'))), _connector='OR'), name='dispute_approved_within_amount'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('resolved_at__isnull', False), ('status__in', ('resolved', 'closed'))), models.Q(('resolved_at__isnull', True), ('status__in', ('open', 'acknowledged', 'investigating', 'waiting_customer', 'waiting_third_party', 'proposed'))), ('status__in', ('withdrawn', 'moot')), _connector='OR'), name='dispute_resolved_when_decided'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('ended_at__isnull', False), ('status__in', ('closed', 'withdrawn', 'moot'))), models.Q(models.Q(('status__in', ('closed', 'withdrawn', 'moot')), _negated=True), ('ended_at__isnull', True)), _connector='OR'), name='dispute_ended_when_over'),
+                    models.CheckConstraint(condition=models.Q(('round_number__range', (1, 3))), name='dispute_reopened_twice_at_most'),
+                    models.CheckConstraint(condition=models.Q(('merged_into__isnull', True), ('status', 'moot'), _connector='OR'), name='dispute_merged_is_moot'),
+                    models.CheckConstraint(condition=models.Q(('chargeback_deadline__isnull', True), models.Q(('chargeback_scheme', ''), _negated=True), _connector='OR'), name='dispute_chargeback_names_scheme'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -92,6 +108,14 @@ class Migration(migrations.Migration):
                 'db_table': 'dispute_comments',
                 'ordering': ['id'],
                 'default_permissions': ('add', 'view'),
+                'indexes': [
+                    models.Index(fields=['dispute', 'id'], name='dispute_comment_thread'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(fields=('thread_key', 'version'), name='dispute_comment_version_once'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('speaker', 'customer'), _negated=True), ('visibility', 'customer'), _connector='OR'), name='dispute_comment_of_customer_is_public'),
+                    models.CheckConstraint(condition=models.Q(('body', ''), _negated=True), name='dispute_comment_says_something'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -116,6 +140,9 @@ class Migration(migrations.Migration):
                 'db_table': 'dispute_attachments',
                 'ordering': ['id'],
                 'default_permissions': ('add', 'view'),
+                'constraints': [
+                    models.UniqueConstraint(condition=models.Q(('removed_at__isnull', True)), fields=('dispute', 'sha256', 'visibility'), name='dispute_attachment_once'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -146,6 +173,12 @@ class Migration(migrations.Migration):
                 'verbose_name_plural': 'dispute policies',
                 'db_table': 'dispute_policies',
                 'ordering': ['issuer', 'name'],
+                'constraints': [
+                    models.UniqueConstraint(condition=models.Q(('is_active', True)), fields=('issuer', 'customer', 'contract'), name='dispute_policy_once_per_scope', nulls_distinct=False, violation_error_message='There is an active policy for this issuer, customer and contract already.'),
+                    models.CheckConstraint(condition=models.Q(('customer__isnull', True), ('contract__isnull', True), _connector='OR'), name='dispute_policy_one_scope', violation_error_message='A policy is for a customer or for a contract, not for both.'),
+                    models.CheckConstraint(condition=models.Q(('first_warning_percent__range', (1, 99)), ('second_warning_percent__range', (1, 99)), ('second_warning_percent__gt', models.F('first_warning_percent'))), name='dispute_policy_warnings_in_order', violation_error_message='The second warning comes after the first one.'),
+                    models.CheckConstraint(condition=models.Q(('silence_days__gte', 1), ('small_claims_amount__gte', 0), ('window_days__gte', 1)), name='dispute_policy_values'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -161,6 +194,10 @@ class Migration(migrations.Migration):
                 'db_table': 'dispute_policy_targets',
                 'ordering': ['policy', 'resolution_minutes', 'id'],
                 'default_permissions': (),
+                'constraints': [
+                    models.UniqueConstraint(fields=('policy', 'severity'), name='dispute_policy_target_once'),
+                    models.CheckConstraint(condition=models.Q(('resolution_minutes__gte', 1), ('response_minutes__gte', 1)), name='dispute_policy_target_takes_time'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -191,6 +228,13 @@ class Migration(migrations.Migration):
                 'db_table': 'dispute_rounds',
                 'ordering': ['dispute', 'number'],
                 'default_permissions': ('view',),
+                'indexes': [
+                    models.Index(condition=models.Q(('ended_at__isnull', True)), fields=['response_due_at'], name='dispute_round_running'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(fields=('dispute', 'number'), name='dispute_round_once'),
+                    models.UniqueConstraint(condition=models.Q(('ended_at__isnull', True)), fields=('dispute',), name='dispute_one_round_runs'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -223,6 +267,13 @@ class Migration(migrations.Migration):
                 'db_table': 'dispute_resolutions',
                 'ordering': ['id'],
                 'default_permissions': ('view',),
+                'constraints': [
+                    models.UniqueConstraint(condition=models.Q(('status', 'pending')), fields=('dispute',), name='dispute_one_pending_resolution'),
+                    models.UniqueConstraint(condition=models.Q(('status', 'applied')), fields=('round',), name='dispute_resolved_once_per_round'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('amount', 0), ('outcome__in', ('price_fix', 'rejected'))), models.Q(models.Q(('outcome__in', ('price_fix', 'rejected')), _negated=True), ('amount__gt', 0)), _connector='OR'), name='dispute_resolution_amount_as_outcome'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('decided_at__isnull', True), ('status', 'pending')), models.Q(models.Q(('status', 'pending'), _negated=True), ('decided_at__isnull', False)), _connector='OR'), name='dispute_resolution_decided'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('status', 'applied'), _negated=True), ('outcome', 'rejected'), models.Q(('credit_note__isnull', False), ('outcome__in', ('credit_note', 'goodwill', 'credit_and_rebill'))), models.Q(('credit_note__isnull', False), ('outcome', 'refund'), ('refund__isnull', False)), models.Q(('debit_note__isnull', False), ('outcome', 'debit_note')), models.Q(('outcome', 'write_off'), ('write_off__isnull', False)), models.Q(('amendment__isnull', False), ('outcome', 'price_fix')), _connector='OR'), name='dispute_resolution_has_its_document'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -246,6 +297,9 @@ class Migration(migrations.Migration):
                 'db_table': 'dispute_events',
                 'ordering': ['id'],
                 'default_permissions': ('view',),
+                'indexes': [
+                    models.Index(fields=['dispute', 'id'], name='dispute_event_log'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -364,133 +418,5 @@ class Migration(migrations.Migration):
                 'get_latest_by': ('history_date', 'history_id'),
             },
             bases=(simple_history.models.HistoricalChanges, models.Model),
-        ),
-        migrations.AddIndex(
-            model_name='billingdispute',
-            index=models.Index(condition=models.Q(('status__in', ('open', 'acknowledged', 'investigating', 'waiting_customer', 'waiting_third_party', 'proposed'))), fields=['next_deadline_at'], name='dispute_work_list'),
-        ),
-        migrations.AddIndex(
-            model_name='billingdispute',
-            index=models.Index(fields=['entity', '-id'], name='dispute_of_customer'),
-        ),
-        migrations.AddIndex(
-            model_name='billingdispute',
-            index=models.Index(fields=['issuer', 'status'], name='dispute_of_issuer'),
-        ),
-        migrations.AddConstraint(
-            model_name='billingdispute',
-            constraint=models.UniqueConstraint(condition=models.Q(('status__in', ('open', 'acknowledged', 'investigating', 'waiting_customer', 'waiting_third_party', 'proposed'))), fields=('invoice_line',), name='dispute_one_open_per_line'),
-        ),
-        migrations.AddConstraint(
-            model_name='billingdispute',
-            constraint=models.UniqueConstraint(condition=models.Q(('invoice_line__isnull', True), ('status__in', ('open', 'acknowledged', 'investigating', 'waiting_customer', 'waiting_third_party', 'proposed'))), fields=('invoice',), name='dispute_one_open_per_invoice'),
-        ),
-        migrations.AddConstraint(
-            model_name='billingdispute',
-            constraint=models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='dispute_amount_positive'),
-        ),
-        migrations.AddConstraint(
-            model_name='billingdispute',
-            constraint=models.CheckConstraint(condition=models.Q(('approved_amount__isnull', True), models.Q(('approved_amount__gte', 0), ('approved_amount__lte', models.F('amount'))), _connector='OR'), name='dispute_approved_within_amount'),
-        ),
-        migrations.AddConstraint(
-            model_name='billingdispute',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('resolved_at__isnull', False), ('status__in', ('resolved', 'closed'))), models.Q(('resolved_at__isnull', True), ('status__in', ('open', 'acknowledged', 'investigating', 'waiting_customer', 'waiting_third_party', 'proposed'))), ('status__in', ('withdrawn', 'moot')), _connector='OR'), name='dispute_resolved_when_decided'),
-        ),
-        migrations.AddConstraint(
-            model_name='billingdispute',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('ended_at__isnull', False), ('status__in', ('closed', 'withdrawn', 'moot'))), models.Q(models.Q(('status__in', ('closed', 'withdrawn', 'moot')), _negated=True), ('ended_at__isnull', True)), _connector='OR'), name='dispute_ended_when_over'),
-        ),
-        migrations.AddConstraint(
-            model_name='billingdispute',
-            constraint=models.CheckConstraint(condition=models.Q(('round_number__range', (1, 3))), name='dispute_reopened_twice_at_most'),
-        ),
-        migrations.AddConstraint(
-            model_name='billingdispute',
-            constraint=models.CheckConstraint(condition=models.Q(('merged_into__isnull', True), ('status', 'moot'), _connector='OR'), name='dispute_merged_is_moot'),
-        ),
-        migrations.AddConstraint(
-            model_name='billingdispute',
-            constraint=models.CheckConstraint(condition=models.Q(('chargeback_deadline__isnull', True), models.Q(('chargeback_scheme', ''), _negated=True), _connector='OR'), name='dispute_chargeback_names_scheme'),
-        ),
-        migrations.AddIndex(
-            model_name='disputecomment',
-            index=models.Index(fields=['dispute', 'id'], name='dispute_comment_thread'),
-        ),
-        migrations.AddConstraint(
-            model_name='disputecomment',
-            constraint=models.UniqueConstraint(fields=('thread_key', 'version'), name='dispute_comment_version_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='disputecomment',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('speaker', 'customer'), _negated=True), ('visibility', 'customer'), _connector='OR'), name='dispute_comment_of_customer_is_public'),
-        ),
-        migrations.AddConstraint(
-            model_name='disputecomment',
-            constraint=models.CheckConstraint(condition=models.Q(('body', ''), _negated=True), name='dispute_comment_says_something'),
-        ),
-        migrations.AddConstraint(
-            model_name='disputeattachment',
-            constraint=models.UniqueConstraint(condition=models.Q(('removed_at__isnull', True)), fields=('dispute', 'sha256', 'visibility'), name='dispute_attachment_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='disputepolicy',
-            constraint=models.UniqueConstraint(condition=models.Q(('is_active', True)), fields=('issuer', 'customer', 'contract'), name='dispute_policy_once_per_scope', nulls_distinct=False, violation_error_message='There is an active policy for this issuer, customer and contract already.'),
-        ),
-        migrations.AddConstraint(
-            model_name='disputepolicy',
-            constraint=models.CheckConstraint(condition=models.Q(('customer__isnull', True), ('contract__isnull', True), _connector='OR'), name='dispute_policy_one_scope', violation_error_message='A policy is for a customer or for a contract, not for both.'),
-        ),
-        migrations.AddConstraint(
-            model_name='disputepolicy',
-            constraint=models.CheckConstraint(condition=models.Q(('first_warning_percent__range', (1, 99)), ('second_warning_percent__range', (1, 99)), ('second_warning_percent__gt', models.F('first_warning_percent'))), name='dispute_policy_warnings_in_order', violation_error_message='The second warning comes after the first one.'),
-        ),
-        migrations.AddConstraint(
-            model_name='disputepolicy',
-            constraint=models.CheckConstraint(condition=models.Q(('silence_days__gte', 1), ('small_claims_amount__gte', 0), ('window_days__gte', 1)), name='dispute_policy_values'),
-        ),
-        migrations.AddConstraint(
-            model_name='disputepolicytarget',
-            constraint=models.UniqueConstraint(fields=('policy', 'severity'), name='dispute_policy_target_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='disputepolicytarget',
-            constraint=models.CheckConstraint(condition=models.Q(('resolution_minutes__gte', 1), ('response_minutes__gte', 1)), name='dispute_policy_target_takes_time'),
-        ),
-        migrations.AddIndex(
-            model_name='disputeround',
-            index=models.Index(condition=models.Q(('ended_at__isnull', True)), fields=['response_due_at'], name='dispute_round_running'),
-        ),
-        migrations.AddConstraint(
-            model_name='disputeround',
-            constraint=models.UniqueConstraint(fields=('dispute', 'number'), name='dispute_round_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='disputeround',
-            constraint=models.UniqueConstraint(condition=models.Q(('ended_at__isnull', True)), fields=('dispute',), name='dispute_one_round_runs'),
-        ),
-        migrations.AddConstraint(
-            model_name='disputeresolution',
-            constraint=models.UniqueConstraint(condition=models.Q(('status', 'pending')), fields=('dispute',), name='dispute_one_pending_resolution'),
-        ),
-        migrations.AddConstraint(
-            model_name='disputeresolution',
-            constraint=models.UniqueConstraint(condition=models.Q(('status', 'applied')), fields=('round',), name='dispute_resolved_once_per_round'),
-        ),
-        migrations.AddConstraint(
-            model_name='disputeresolution',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('amount', 0), ('outcome__in', ('price_fix', 'rejected'))), models.Q(models.Q(('outcome__in', ('price_fix', 'rejected')), _negated=True), ('amount__gt', 0)), _connector='OR'), name='dispute_resolution_amount_as_outcome'),
-        ),
-        migrations.AddConstraint(
-            model_name='disputeresolution',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('decided_at__isnull', True), ('status', 'pending')), models.Q(models.Q(('status', 'pending'), _negated=True), ('decided_at__isnull', False)), _connector='OR'), name='dispute_resolution_decided'),
-        ),
-        migrations.AddConstraint(
-            model_name='disputeresolution',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status', 'applied'), _negated=True), ('outcome', 'rejected'), models.Q(('credit_note__isnull', False), ('outcome__in', ('credit_note', 'goodwill', 'credit_and_rebill'))), models.Q(('credit_note__isnull', False), ('outcome', 'refund'), ('refund__isnull', False)), models.Q(('debit_note__isnull', False), ('outcome', 'debit_note')), models.Q(('outcome', 'write_off'), ('write_off__isnull', False)), models.Q(('amendment__isnull', False), ('outcome', 'price_fix')), _connector='OR'), name='dispute_resolution_has_its_document'),
-        ),
-        migrations.AddIndex(
-            model_name='disputeevent',
-            index=models.Index(fields=['dispute', 'id'], name='dispute_event_log'),
         ),
     ]

@@ -44,7 +44,7 @@ def comment_add(
     with transaction.atomic():
         dispute = lock_dispute(actor, dispute_id)
         speaker = speaks_as(actor, dispute)
-        _require_may_write(dispute, speaker, visibility)
+        require_may_write(dispute, speaker, visibility)
         comment = DisputeComment.objects.create(
             dispute=dispute,
             thread_key=uuid.uuid4(),
@@ -111,7 +111,8 @@ def _checked(body: str) -> str:
     return body
 
 
-def _require_may_write(dispute: BillingDispute, speaker: Speaker, visibility: str) -> None:
+def require_may_write(dispute: BillingDispute, speaker: Speaker, visibility: str) -> None:
+    """Refuse what is internal to customers, and anything of theirs once the dispute is over (DSP-18)."""
     if visibility not in Visibility.values:
         raise field_error("visibility", "invalid_choice", "Choose internal or customer.")
     if speaker == Speaker.STAFF:
