@@ -39,7 +39,7 @@ from approvals.api.serializers import (
 from approvals.models import ActionKind, ApprovalAction, ApprovalAttachment, ApprovalRequest, ApprovalTask
 from approvals.registry import approval_type
 from approvals.selectors.requests import Rates, budget_effect, standings, with_chain
-from approvals.services.attachments import SIGNATURES, attachment_add, attachment_remove
+from approvals.services.attachments import attachment_add, attachment_remove
 from approvals.services.bulk import requests_approve_in_bulk
 from approvals.services.drafts import draft_delete
 from approvals.services.escalation import request_escalate
@@ -67,7 +67,7 @@ from core.api.downloads import AnyNegotiation, FileRenderer
 from core.api.pagination import AppendOnlyPagination
 from core.api.parsers import StrictJSONParser
 from core.api.schema import operation, operations
-from core.errors import Conflict
+from core.files import SIGNATURES, download
 from entities.services.records import field_error
 
 BELOW: dict[str, Any] = {"detail": True, "search_fields": (), "ordering_fields": ()}
@@ -552,13 +552,4 @@ class ApprovalAttachmentViewSet(DestroyMixin, BillingViewSet):
     )
     def content(self, request: Request, pk: str) -> FileResponse:
         attachment = self.get_object()
-        try:
-            file = attachment.file.open("rb")
-        except FileNotFoundError as error:
-            raise Conflict(
-                "file_missing", "The file is not where it was stored. Ask an administrator to restore it."
-            ) from error
-        # Never shown in the page: what somebody uploaded must not run where the reader is signed in.
-        return FileResponse(
-            file, as_attachment=True, filename=attachment.name, content_type=attachment.content_type
-        )
+        return download(attachment.file, name=attachment.name, content_type=attachment.content_type)

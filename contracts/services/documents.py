@@ -18,11 +18,12 @@ from contracts.models import (
 from contracts.services.status import lock_contract
 from core.access import get_visible, require
 from core.errors import Conflict
+from core.files import checked_size, sha256_of
 from core.models import User
 from entities.services.records import check_fields, field_error
 
-LARGEST_DOCUMENT = 25 * 1024 * 1024
-"""Bytes: a document is encrypted and read in one piece."""
+LARGEST_DOCUMENT = 25
+"""Megabytes: a document is encrypted and read in one piece."""
 
 
 @transaction.atomic
@@ -48,20 +49,17 @@ def document_add(
             raise field_error(
                 "amendment_id", "does_not_exist", f"“{contract}” has no amendment {amendment_id}."
             )
-    if not content:
-        raise field_error("file", "empty_document", "The file is empty.")
-    if len(content) > LARGEST_DOCUMENT:
-        detail = f"The file is larger than {LARGEST_DOCUMENT // 1024 // 1024} MB."
-        raise field_error("file", "document_too_large", detail)
+    file = ContentFile(content)
+    size = checked_size(file.size, LARGEST_DOCUMENT, empty="empty_document", too_large="document_too_large")
     key = Fernet.generate_key()
-    digest = hashlib.sha256(content).hexdigest()
+    digest = sha256_of(file)
     document = ContractDocument(
         contract=contract,
         amendment=amendment,
         kind=kind,
         name=name,
         content_type=content_type,
-        size=len(content),
+        size=size,
         sha256=digest,
         data_key=key.decode(),
         uploaded_by=actor,
