@@ -72,7 +72,7 @@ def attachment_remove(*, actor: User, attachment_id: int, reason: str = "") -> D
     with transaction.atomic(), record_as(actor, reason):
         seen = get_visible(DisputeAttachment.objects.attached(), actor, attachment_id, name="file")
         dispute = lock_dispute(actor, seen.dispute_id)
-        attachment = DisputeAttachment.objects.get(pk=seen.pk)
+        attachment = dispute.attachments.get(pk=seen.pk)
         if attachment.uploaded_by_id != actor.pk:
             raise Forbidden("not_the_uploader", "Only who attached a file can take it off.")
         if attachment.removed_at is not None or not dispute.is_open:
