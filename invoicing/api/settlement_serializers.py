@@ -108,17 +108,23 @@ class WriteOffSerializer(SettlementReasonSerializer):
 
 
 class CreditLineSerializer(BillingSerializer):
-    """How much of a line is given back, before tax; all that is left of it without an amount."""
+    """How much of a line is given back, before or including tax; all that is left of it without an amount."""
 
     line_number = serializers.IntegerField(min_value=1)
-    amount = _amount(required=False, allow_null=True)
+    amount = _amount(required=False, allow_null=True, help_text="Before tax.")
+    including_tax = _amount(
+        required=False, allow_null=True, help_text="In place of `amount`; it is credited exactly."
+    )
 
 
 class CreditNoteIssueSerializer(SettlementReasonSerializer):
-    """`lines`, an `amount` before tax spread over all lines, or without both all that is left."""
+    """`lines`, an `amount` before tax or one including tax spread over all lines, or without these all that is left."""
 
     lines = CreditLineSerializer(many=True, required=False, allow_null=True)
-    amount = _amount(required=False, allow_null=True)
+    amount = _amount(required=False, allow_null=True, help_text="Before tax.")
+    amount_including_tax = _amount(
+        required=False, allow_null=True, help_text="The total of the credit note, exactly."
+    )
     issue_date = serializers.DateField(required=False, allow_null=True)
     release_items = serializers.BooleanField(
         default=False,
@@ -257,4 +263,7 @@ def line_amounts(invoice: Invoice, lines: list[dict[str, Any]] | None) -> list[L
         return None
     numbers = [line["line_number"] for line in lines]
     keys = dict(invoice.lines.filter(line_number__in=numbers).values_list("line_number", "pk"))
-    return [LineAmount(keys.get(line["line_number"], 0), line.get("amount")) for line in lines]
+    return [
+        LineAmount(keys.get(line["line_number"], 0), line.get("amount"), line.get("including_tax"))
+        for line in lines
+    ]

@@ -53,7 +53,7 @@ APPLY_CODES = [
 ]  # fmt: skip
 CREDIT_CODES = {
     400: [
-        "reason_required", "lines_or_amount", "negative_line", "duplicate_line", "issue_date_in_future",
+        "reason_required", "lines_or_amount", "one_amount", "negative_line", "duplicate_line", "issue_date_in_future",
         "issue_date_before_invoice",
     ],
     409: [
@@ -178,7 +178,7 @@ def answer_credit(actor: User, invoice: Invoice, data: dict[str, Any]) -> Respon
     preview = data.pop("preview")
     data["lines"] = line_amounts(invoice, data.get("lines"))
     if preview:
-        asked = {name: data.get(name) for name in ("lines", "amount")}
+        asked = {name: data.get(name) for name in ("lines", "amount", "amount_including_tax")}
         return Response(shown_preview(credit_note_preview(actor=actor, invoice=invoice, **asked)))
     return answer_document(credit_note_issue(actor=actor, invoice=invoice, **data), 201)
 
@@ -197,7 +197,8 @@ def answer_document(document: Invoice, status: int) -> Response:
     create=operation(
         summary="Credit an invoice: lines, an amount, or all that is left.",
         description=(
-            "Tax is credited in proportion at the original rate. What is open of the invoice is settled at once; the "
+            "Amounts are before tax; `including_tax` and `amount_including_tax` are credited to the minor unit. Tax is "
+            "credited in proportion at the original rate. What is open of the invoice is settled at once; the "
             "rest is a balance for other invoices or a refund. With `preview` nothing is written (200)."
         ),
         request=CreditNoteCreateSerializer,
@@ -251,7 +252,7 @@ class InvoiceCreditNotesView(BillingAPIView):
         responses={201: InvoiceDetailSerializer, 200: CreditNotePreviewSerializer},
         errors=CREDIT_CODES,
         example={
-            "lines": [{"line_number": 1, "amount": "1.00"}],
+            "lines": [{"line_number": 1, "including_tax": "1.00"}],
             "reason": "Two days of outage",
             "preview": True,
         },

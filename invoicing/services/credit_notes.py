@@ -17,10 +17,12 @@ from core.money import EXACT, exact_sum, plain_amount
 from core.outbox import publish
 from entities.services.records import field_error
 from invoicing.models import BilledItem, DocumentType, Invoice, InvoiceLine, SettlementKind
+from invoicing.selectors.holds import creditable_including_tax
 from invoicing.services.credited_lines import (
     CreditedLine,
     LineAmount,
     credit_amount,
+    credit_amount_including_tax,
     credit_lines,
     credit_whole,
     creditable_total,
@@ -74,11 +76,12 @@ def credit_note_preview(
     invoice: Invoice,
     lines: Sequence[LineAmount] | None = None,
     amount: Decimal | str | int | None = None,
+    amount_including_tax: Decimal | str | int | None = None,
 ) -> CreditNoteContent:
     """Say what ``credit_note_issue`` would credit; writes nothing. Raises the same."""
     require(actor, "invoicing.issue_invoice", invoice.issuer)
     now = Invoice.objects.select_related("issuer", "entity").get(pk=invoice.pk)
-    return _content(now, _lines_of(now), lines, amount)
+    return _content(now, _lines_of(now), lines, amount, amount_including_tax)
 
 
 def credit_note_issue(
@@ -88,19 +91,21 @@ def credit_note_issue(
     reason: str,
     lines: Sequence[LineAmount] | None = None,
     amount: Decimal | str | int | None = None,
+    amount_including_tax: Decimal | str | int | None = None,
     issue_date: datetime.date | None = None,
     release_items: bool = False,
 ) -> Invoice:
-    """Credit ``lines``, an ``amount`` before tax spread over the lines, or, without both, all that is left.
+    """Credit ``lines``, an amount before or including tax spread over the lines, or, without these, all that is left.
 
-    Tax is credited in proportion at the original rate; the credits of a line never exceed it, and the last one gives
-    exactly the rest (INV-08). What is open of the invoice is settled at once, the rest stays as a balance. Budgets of
-    contracts get back what is credited of their fees (BUD-16). ``release_items``, only when nothing is left to be
-    credited then, frees what the invoice billed to be billed again, as voiding does.
+    An amount including tax, of a line or of all, is credited exactly (DSP-11). Tax is credited in proportion at the
+    original rate; the credits of a line never exceed it, and the last one gives exactly the rest (INV-08). What is open
+    of the invoice is settled at once, the rest stays as a balance. Budgets of contracts get back what is credited of
+    their fees (BUD-16). ``release_items``, only when nothing is left to be credited then, frees what the invoice billed
+    to be billed again, as voiding does.
 
-    Raises Invalid ``reason_required``, ``lines_or_amount``, ``negative_line``, ``issue_date_in_future``,
-    ``issue_date_before_invoice``; Conflict ``not_creditable``, ``credit_exceeds_line``, ``credit_exceeds_invoice``,
-    ``nothing_to_credit``, ``not_whole``, ``contract_credited``, ``issue_date_before_last``.
+    Raises Invalid ``reason_required``, ``lines_or_amount``, ``one_amount``, ``negative_line``,
+    ``issue_date_in_future``, ``issue_date_before_invoice``; Conflict ``not_creditable``, ``credit_exceeds_line``,
+    ``credit_exceeds_invoice``, ``nothing_to_credit``, ``not_whole``, ``contract_credited``, ``issue_date_before_last``.
     """
     require(actor, "invoicing.issue_invoice", invoice.issuer)
     reason = checked_reason(reason, "why it is credited: the reason is printed on the credit note")
@@ -108,7 +113,7 @@ def credit_note_issue(
         locked = lock_documents(invoice.pk)[invoice.pk]
         day = note_day(locked, issue_date)
         billed = _lines_of(locked)
-        content = _content(locked, billed, lines, amount)
+        content = _content(locked, billed, lines, amount, amount_including_tax)
         if release_items and not content.is_whole:
             raise Conflict(
                 "not_whole",
@@ -157,14 +162,21 @@ def _content(
     billed: Sequence[InvoiceLine],
     lines: Sequence[LineAmount] | None,
     amount: Decimal | str | int | None,
+    amount_including_tax: Decimal | str | int | None,
 ) -> CreditNoteContent:
     _require_creditable(invoice)
-    if lines is not None and amount is not None:
-        raise field_error("amount", "lines_or_amount", "Give lines or an amount, not both.")
+    if sum(asked is not None for asked in (lines, amount, amount_including_tax)) > 1:
+        raise field_error(
+            "amount",
+            "lines_or_amount",
+            "Give lines, an amount before tax or one including tax: one of these.",
+        )
     if lines is not None:
         credits = credit_lines(billed, lines, invoice.currency)
     elif amount is not None:
         credits = credit_amount(billed, amount, invoice.currency)
+    elif amount_including_tax is not None:
+        credits = credit_amount_including_tax(billed, amount_including_tax, invoice.currency)
     else:
         credits = credit_whole(billed, invoice.currency)
     subtotal = exact_sum([credit.amount for credit in credits])
@@ -182,8 +194,8 @@ def _content(
     set_off = min(total, invoice.open_amount)
     whole = {credit.line.pk: credit for credit in credits}
     left = any(
-        line.amount != (whole[line.pk].credited_amount if line.pk in whole else line.credited_amount)
-        for line in billed
+        (line.amount, line.tax_amount) != (then.credited_amount, then.credited_tax)
+        for line, then in ((line, whole.get(line.pk, line)) for line in billed)
     )
     return CreditNoteContent(
         invoice=invoice,
@@ -271,10 +283,16 @@ def note_post(
 
 
 def note_number(note: Invoice) -> None:
-    """Give a posted credit note its number and tell of it: the last lock."""
+    """Give a posted credit note its number, the last lock, and tell of it and whether its invoice is used up."""
+    assert note.corrects is not None
+    credited = InvoiceLine.objects.filter(invoice=note).order_by("line_number")
+    told = note_event(note) | {
+        "credited_lines": list(credited.values_list("corrects_line_id", flat=True)),
+        "nothing_left": not creditable_including_tax(note.corrects),
+    }
     document_number(note)
     note.save()
-    publish("credit_note.issued", note_event(note), key=f"invoice:{note.pk}")
+    publish("credit_note.issued", told | {"number": note.number}, key=f"invoice:{note.pk}")
 
 
 def note_day(invoice: Invoice, asked: datetime.date | None) -> datetime.date:

@@ -1,7 +1,8 @@
 """How much of an invoice's lines credit notes give back: exact in every currency (INV-08, ALC-02, ALC-07).
 
 The tax of a credit is the tax of all that is credited then, rounded once, less the tax that was credited before: so the
-taxes never exceed the line's, and the credit that completes the line gives exactly the rest.
+taxes never exceed the line's, and the credit that completes the line gives exactly the rest. An amount that includes
+tax is kept to the minor unit (DSP-11): the tax in it is worked out the same way, and what remains is the net amount.
 """
 
 from collections.abc import Sequence
@@ -45,10 +46,11 @@ class CreditedLine:
 
 @dataclass(frozen=True, slots=True)
 class LineAmount:
-    """How much of a line is to be credited, before tax; all that is left of it without an ``amount``."""
+    """How much of a line is credited: an ``amount`` before tax, or one ``including_tax``; without both all of it."""
 
     line_id: int
     amount: Decimal | str | int | None = None
+    including_tax: Decimal | str | int | None = None
 
 
 def creditable(line: InvoiceLine) -> Decimal:
@@ -60,9 +62,13 @@ def creditable_tax(line: InvoiceLine) -> Decimal:
     return EXACT.subtract(line.tax_amount, line.credited_tax)
 
 
+def creditable_with_tax(line: InvoiceLine) -> Decimal:
+    return EXACT.add(creditable(line), creditable_tax(line))
+
+
 def creditable_total(lines: Sequence[InvoiceLine]) -> Decimal:
     """What is left of an invoice to be credited, with tax."""
-    return exact_sum([part for line in lines for part in (creditable(line), creditable_tax(line))])
+    return exact_sum([creditable_with_tax(line) for line in lines])
 
 
 def share_of(value: Decimal, part: Decimal, whole: Decimal) -> Decimal:
@@ -81,6 +87,20 @@ def line_credit(line: InvoiceLine, amount: Decimal, currency: str) -> CreditedLi
     # A credit note that became void may have taken more or less than its part of the rounding with it.
     within = min(max(due, ZERO), rest) if rest >= 0 else max(min(due, ZERO), rest)
     return CreditedLine(line, amount, within)
+
+
+def line_credit_including_tax(line: InvoiceLine, total: Decimal, currency: str) -> CreditedLine:
+    """Credit ``total``, tax included and kept exactly, of a positive line that has at least as much left.
+
+    Net and tax each stay within what is left of them, also where earlier credits were given before tax.
+    """
+    credited = EXACT.add(line.credited_amount, line.credited_tax)
+    whole = EXACT.add(line.amount, line.tax_amount)
+    share = share_of(line.tax_amount, EXACT.add(credited, total), whole)
+    due = EXACT.subtract(round_money(share, currency), line.credited_tax)
+    least, most = EXACT.subtract(total, creditable(line)), min(total, creditable_tax(line))
+    tax = min(max(due, least, ZERO), most)
+    return CreditedLine(line, EXACT.subtract(total, tax), tax)
 
 
 # --- What is asked for -----------------------------------------------------------------------------------
@@ -108,6 +128,25 @@ def credit_amount(
     ]
 
 
+def credit_amount_including_tax(
+    lines: Sequence[InvoiceLine], amount: Decimal | str | int, currency: str
+) -> list[CreditedLine]:
+    """An amount with tax, spread over what is left of the lines with theirs; credited exactly (DSP-11, ALC-02)."""
+    asked = checked_amount(amount, currency, "amount_including_tax")
+    open_lines = [line for line in lines if line.amount >= 0 and creditable_with_tax(line) > 0]
+    rests = [creditable_with_tax(line) for line in open_lines]
+    most = exact_sum(rests)
+    if asked > most:
+        text = f"Only {money_text(most, currency)} with tax is left"
+        raise _exceeds("amount_including_tax", text, most, currency)
+    parts = allocate(asked, rests, currency)
+    return [
+        line_credit_including_tax(line, part, currency)
+        for line, part in zip(open_lines, parts, strict=True)
+        if part > 0
+    ]
+
+
 def credit_lines(
     lines: Sequence[InvoiceLine], asked: Sequence[LineAmount], currency: str
 ) -> list[CreditedLine]:
@@ -126,11 +165,28 @@ def _credit_named(line: InvoiceLine | None, item: LineAmount, index: int, curren
     if line.amount < 0:
         message = f"Line {line.line_number} is a credit itself: it is taken back only by crediting the whole invoice."
         raise _refused(Invalid, field, "negative_line", message)
+    if item.including_tax is not None:
+        return _credit_named_including_tax(line, item, field, currency)
     amount = rest if item.amount is None else checked_amount(item.amount, currency, f"{field}/amount")
     if not rest or amount > rest:
         text = f"Only {money_text(rest, currency)} of line {line.line_number} is left"
         raise _exceeds(f"{field}/amount", text, rest, currency)
     return line_credit(line, amount, currency)
+
+
+def _credit_named_including_tax(
+    line: InvoiceLine, item: LineAmount, field: str, currency: str
+) -> CreditedLine:
+    field = f"{field}/including_tax"
+    if item.amount is not None:
+        message = "Give the amount of a line before tax or including tax, not both."
+        raise _refused(Invalid, field, "one_amount", message)
+    assert item.including_tax is not None
+    total, rest = checked_amount(item.including_tax, currency, field), creditable_with_tax(line)
+    if total > rest:
+        text = f"Only {money_text(rest, currency)} with tax of line {line.line_number} is left"
+        raise _exceeds(field, text, rest, currency)
+    return line_credit_including_tax(line, total, currency)
 
 
 def _exceeds(field: str, text: str, rest: Decimal, currency: str) -> Conflict:
