@@ -181,6 +181,7 @@ ACTIONS: list[ObjectAction] = [
     ConcernedAction(
         name="approve",
         label="Approve",
+        main=True,
         perm="",
         icon="check_circle",
         form=SeenForm,
@@ -288,6 +289,7 @@ ACTIONS: list[ObjectAction] = [
     ConcernedAction(
         name="review",
         label="Review the emergency",
+        main=True,
         perm=OVERRIDE,
         icon="fact_check",
         needs_reason=True,

@@ -559,6 +559,7 @@ class BudgetAdmin(ImportMixin, EffectActionsMixin, ServiceModelAdmin):
         EffectAction(
             name="open",
             label="Open",
+            main=True,
             perm="budgets.add_budget",
             icon="lock_open",
             possible=_is(BudgetStatus.DRAFT),
@@ -683,6 +684,7 @@ class BudgetAdmin(ImportMixin, EffectActionsMixin, ServiceModelAdmin):
         EffectAction(
             name="approve-reopening",
             label="Approve reopening",
+            main=True,
             perm="budgets.approve_budget_change",
             icon="check_circle",
             possible=_reopening_approvable,

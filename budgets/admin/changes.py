@@ -140,6 +140,7 @@ APPROVE: dict[str, Any] = {
     "name": "approve",
     "label": "Approve",
     "icon": "check_circle",
+    "main": True,
     "possible": _undecided,
     "depends_on_form": False,
 }

@@ -188,6 +188,7 @@ class ContractAmendmentAdmin(ServiceModelAdmin):
         ObjectAction(
             name="submit",
             label="Submit",
+            main=True,
             perm="contracts.change_contractamendment",
             icon="send",
             possible=_is(AmendmentStatus.DRAFT),
@@ -198,6 +199,7 @@ class ContractAmendmentAdmin(ServiceModelAdmin):
         ObjectAction(
             name="bring-into-force",
             label="Bring into force",
+            main=True,
             perm="contracts.activate_contract",
             icon="play_arrow",
             possible=_effective,

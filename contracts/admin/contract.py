@@ -365,6 +365,7 @@ class ContractAdmin(ServiceModelAdmin):
         ContractAction(
             name="submit",
             label="Submit",
+            main=True,
             perm="contracts.change_contract",
             icon="send",
             states=(ContractStatus.DRAFT,),
@@ -376,6 +377,7 @@ class ContractAdmin(ServiceModelAdmin):
         ContractAction(
             name="activate",
             label="Activate",
+            main=True,
             perm="contracts.activate_contract",
             icon="play_arrow",
             states=BEFORE_ACTIVATION,
@@ -407,6 +409,7 @@ class ContractAdmin(ServiceModelAdmin):
         ContractAction(
             name="resume",
             label="Resume",
+            main=True,
             perm="contracts.suspend_contract",
             icon="play_circle",
             needs_reason=True,

@@ -64,6 +64,7 @@ class RequiredSignatoryAdmin(ReadOnlyAdminMixin, BillingModelAdmin):
         ObjectAction(
             name="sign",
             label="Record the signature",
+            main=True,
             perm="contracts.sign_contract",
             icon="draw",
             form=SignatureForm,

@@ -398,6 +398,7 @@ class ServiceCreditAdmin(ReadOnlyAdminMixin, BillingModelAdmin):
         ObjectAction(
             name="claim",
             label="Claim",
+            main=True,
             perm="contracts.change_servicecredit",
             icon="pan_tool",
             form=ClaimForm,

@@ -60,7 +60,8 @@ class ObjectAction:
 
     `possible(obj, user)` returns None, or a sentence that says why it is not possible now. `consequence` is a
     sentence or a callable of the record. `run(call)` calls the service; what it returns goes to `done`, which makes
-    the success message. `form` adds fields to the page (a plain Django form with Unfold widgets).
+    the success message. `form` adds fields to the page (a plain Django form with Unfold widgets). `main` is what is
+    most likely done next, and filled in the bar; `danger` ends or takes back something.
     """
 
     name: str
@@ -71,6 +72,7 @@ class ObjectAction:
     possible: Callable[[Any, Any], str | None] = always
     needs_reason: bool = False
     icon: str = "arrow_forward"
+    main: bool = False
     danger: bool = False
     form: type[forms.Form] | None = None
     # What the form begins with: `initial(obj, user)`.

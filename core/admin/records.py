@@ -68,6 +68,7 @@ class NotificationAdmin(ReadOnlyAdminMixin, BillingModelAdmin):
         ObjectAction(
             name="read",
             label="Mark as read",
+            main=True,
             perm="",
             possible=_unread_only,
             consequence="It leaves the list of unread messages.",
@@ -123,6 +124,7 @@ def _retry(call: ActionCall) -> OutboxEvent:
 _RETRY: dict[str, Any] = {
     "name": "retry",
     "label": "Try again",
+    "main": True,
     "perm": "core.change_outboxevent",
     "possible": _undelivered_only,
     "consequence": "It is delivered again at once to those who have not had it. They recognise repetitions.",

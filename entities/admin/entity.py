@@ -270,6 +270,7 @@ class EntityAdmin(ServiceModelAdmin):
         ObjectAction(
             name="reactivate",
             label="Reactivate",
+            main=True,
             icon="play_circle",
             perm="entities.change_entity",
             needs_reason=True,

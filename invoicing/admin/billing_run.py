@@ -323,6 +323,7 @@ class BillingRunAdmin(ProgressMixin, BillingModelAdmin):
         ObjectAction(
             name="check",
             label="Check",
+            main=True,
             perm="invoicing.check_billingrun",
             icon="verified",
             possible=_why_not_check,
@@ -333,6 +334,7 @@ class BillingRunAdmin(ProgressMixin, BillingModelAdmin):
         ObjectAction(
             name="issue",
             label="Issue",
+            main=True,
             perm="invoicing.change_billingrun",
             icon="send",
             form=IssueRunForm,
@@ -346,6 +348,7 @@ class BillingRunAdmin(ProgressMixin, BillingModelAdmin):
         ObjectAction(
             name="resume",
             label="Resume",
+            main=True,
             perm="invoicing.change_billingrun",
             icon="restart_alt",
             possible=_why_not_resume,
@@ -569,6 +572,7 @@ class BillingRunItemAdmin(ReadOnlyAdminMixin, BillingModelAdmin):
         ObjectAction(
             name="again",
             label="Prepare again",
+            main=True,
             perm="invoicing.change_billingrun",
             icon="refresh",
             possible=_why_not_again,

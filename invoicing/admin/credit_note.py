@@ -233,6 +233,7 @@ SETTLEMENT_ACTIONS = [
     ObjectAction(
         name="pay",
         label="Record payment",
+        main=True,
         perm="invoicing.add_payment",
         icon="payments",
         form=PaymentForm,
@@ -274,6 +275,7 @@ SETTLEMENT_ACTIONS = [
     ObjectAction(
         name="apply",
         label="Set off",
+        main=True,
         perm="invoicing.add_settlement",
         icon="swap_horiz",
         form=ApplyForm,

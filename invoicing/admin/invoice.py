@@ -362,6 +362,7 @@ class InvoiceAdmin(BillingModelAdmin):
         ObjectAction(
             name="issue",
             label="Issue",
+            main=True,
             perm="invoicing.issue_invoice",
             icon="send",
             form=IssueForm,

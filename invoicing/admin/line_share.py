@@ -102,6 +102,7 @@ class InvoiceLineShareAdmin(ReadOnlyAdminMixin, BillingModelAdmin):
         ObjectAction(
             name="again",
             label="Try again",
+            main=True,
             perm=CHANGE,
             possible=_why_not_again,
             consequence="The budget is asked again. What it books is what the share says, once.",

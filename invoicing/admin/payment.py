@@ -171,6 +171,7 @@ class PaymentAdmin(BetweenTwoAdmin):
         ObjectAction(
             name="apply",
             label="Apply",
+            main=True,
             perm="invoicing.add_settlement",
             icon="swap_horiz",
             form=ApplyPaymentForm,

@@ -214,6 +214,7 @@ class UsageImportAdmin(ProgressMixin, BillingModelAdmin):
         ObjectAction(
             name="retry",
             label="Start again",
+            main=True,
             perm="invoicing.add_usageimport",
             possible=why_not_retry,
             consequence="The kept file is read from its beginning. Nothing of it is in so far.",

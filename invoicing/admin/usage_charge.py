@@ -59,6 +59,7 @@ class UsageBudgetChargeAdmin(ReadOnlyAdminMixin, BillingModelAdmin):
         ObjectAction(
             name="again",
             label="Try again",
+            main=True,
             perm="invoicing.change_usageimport",
             possible=why_not_again,
             consequence="All usage of this import that a budget refused is tried again. Only differences are booked.",
