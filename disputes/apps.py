@@ -11,4 +11,11 @@ class DisputesConfig(AppConfig):
     verbose_name = "Disputes"
 
     def ready(self) -> None:
+        from core.outbox import register_consumer
         from disputes import roles  # noqa: F401  # grants its rights
+        from disputes.approval_types import register_types
+        from disputes.invoice_events import end_disputes_of_credited_lines, end_disputes_of_void_invoice
+
+        register_types()
+        register_consumer("invoice.voided", end_disputes_of_void_invoice)
+        register_consumer("credit_note.issued", end_disputes_of_credited_lines)
