@@ -17,6 +17,7 @@ enterprise_billing: list[URLPattern | URLResolver] = [
     path("", include("entities.api.urls")),
     path("", include("contracts.api.urls")),
     path("", include("invoicing.api.urls")),
+    path("", include("disputes.api.urls")),
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [

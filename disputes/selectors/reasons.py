@@ -36,6 +36,7 @@ from disputes.models import (
     ResolutionStatus,
     RootCause,
 )
+from entities.services.records import field_error
 
 UNDECIDED, UNKNOWN_CAUSE = "Not decided", "Not found yet"
 ENDED = (DisputeStatus.WITHDRAWN, DisputeStatus.MOOT)
@@ -92,8 +93,12 @@ def dispute_reasons(
 ) -> DisputeReasons:
     """Report on the disputes that the user handles, opened in ``[opened_from, opened_to)`` (days in UTC).
 
-    One query for each grouping.
+    One query for each grouping. Raises Invalid ``period_not_ordered``.
     """
+    if opened_from is not None and opened_to is not None and opened_to <= opened_from:
+        raise field_error(
+            "opened_to", "period_not_ordered", "The period ends on the day before: give a later one."
+        )
     rows = BillingDispute.objects.handled_by(user).filter(merged_into__isnull=True)
     if opened_from is not None:
         rows = rows.filter(opened_at__gte=_midnight(opened_from))
