@@ -18,6 +18,7 @@ from core.models import OutboxEvent, User, WorkCalendar
 from disputes.models import (
     BillingDispute,
     Category,
+    DisputeAttachment,
     DisputeComment,
     DisputeEvent,
     DisputePolicy,
@@ -200,11 +201,11 @@ def everything() -> list[list[tuple[Any, ...]]]:
     """All that disputes may change, row by row."""
     models = (
         BillingDispute, DisputeRound, DisputeEvent, DisputeComment, DisputeResolution, DisputePolicy,
-        DisputePolicyTarget, CollectionHold,
+        DisputePolicyTarget, DisputeAttachment, CollectionHold,
     )  # fmt: skip
     rows = [list(model.objects.order_by("pk").values_list()) for model in models]
     documents = Invoice.objects.order_by("pk").values_list(
-        "pk", "status", "disputed_amount", "settled_amount", "credited_amount", "version"
+        "pk", "status", "disputed_amount", "settled_amount", "version"
     )
     return [*rows, list(documents), [(OutboxEvent.objects.count(), Payment.objects.count())]]
 
