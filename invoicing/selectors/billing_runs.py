@@ -2,7 +2,7 @@
 
 import datetime
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -11,7 +11,8 @@ from django.db.models import Count, Q, Sum
 
 from core.money import exact_sum
 from entities.models import Entity, EntityLink, LinkKind
-from invoicing.models import BillingRun, BillingRunItem, ItemStatus, RunStatus
+from invoicing.models import POSTED_STATUSES, BillingRun, BillingRunItem, ItemStatus, RunStatus
+from invoicing.selectors.uninvoiced import USAGE_IS_FREE
 
 _ISSUERS = """
 SELECT payer.id, coalesce(
@@ -23,6 +24,62 @@ SELECT payer.id, coalesce(
 )
 FROM unnest(%s::bigint[]) AS payer (id)
 """
+
+# Whom the entities may have paid for is taken widely: the draft looks at it day by day.
+_PAID_BEFORE = f"""
+WITH billed AS (
+    SELECT invoice.entity_id AS payer_id, invoice.period_start, least(invoice.period_end, %(start)s::date) AS period_end
+    FROM invoices invoice
+    WHERE invoice.entity_id = ANY(%(entities)s::bigint[]) AND invoice.document_type = 'invoice'
+      AND invoice.status = ANY(%(posted)s::text[]) AND invoice.period_start < %(start)s::date
+), covered AS (
+    SELECT payer.id AS payer_id, closure.descendant_id AS entity_id
+    FROM (SELECT DISTINCT payer_id AS id FROM billed) payer
+    JOIN entity_closure closure ON closure.ancestor_id = payer.id OR closure.ancestor_id IN (
+        SELECT link.entity_id FROM entity_links link WHERE link.kind = 'payer' AND link.target_id = payer.id
+    )
+)
+SELECT DISTINCT billed.payer_id FROM billed
+WHERE EXISTS (
+    SELECT 1 FROM covered JOIN usage_records usage
+      ON usage.entity_id = covered.entity_id
+     AND usage.charge_date >= billed.period_start AND usage.charge_date < billed.period_end
+    WHERE covered.payer_id = billed.payer_id AND {USAGE_IS_FREE}
+) OR EXISTS (
+    SELECT 1 FROM covered JOIN cost_allocations allocation
+      ON allocation.entity_id = covered.entity_id
+     AND allocation.period_start >= billed.period_start AND allocation.period_start < billed.period_end
+    WHERE covered.payer_id = billed.payer_id AND allocation.billable AND allocation.amount <> 0
+      AND NOT EXISTS (
+        SELECT 1 FROM billed_items held WHERE held.cost_allocation_id = allocation.id AND held.released_at IS NULL
+      )
+) OR EXISTS (
+    -- Fees that fell due while it paid, and credits of what was billed to it.
+    SELECT 1 FROM contract_fees fee
+    WHERE fee.bill_on < %(end)s::date
+      AND NOT EXISTS (
+        SELECT 1 FROM billed_items held WHERE held.contract_fee_id = fee.id AND held.released_at IS NULL
+      )
+      AND (
+        (fee.bill_on < %(start)s::date AND fee.entity_id IN (
+            SELECT covered.entity_id FROM covered WHERE covered.payer_id = billed.payer_id
+        ))
+        OR (fee.amount < 0 AND EXISTS (
+            SELECT 1 FROM invoice_lines line JOIN invoices invoice ON invoice.id = line.invoice_id
+            WHERE line.contract_id = fee.contract_id AND invoice.entity_id = billed.payer_id
+              AND invoice.status = ANY(%(posted)s::text[])
+        ))
+      )
+) OR (
+    -- What contracts bill in arrears may not be written yet.
+    billed.period_end > %(lately)s::date AND EXISTS (
+        SELECT 1 FROM covered JOIN billing_contracts contract ON contract.entity_id = covered.entity_id
+        WHERE covered.payer_id = billed.payer_id AND contract.activated_at IS NOT NULL
+    )
+)
+"""
+
+ARREARS_COME_WITHIN = datetime.timedelta(days=62)
 
 _FINGERPRINT = """
 SELECT encode(sha256(convert_to(concat_ws(
@@ -43,10 +100,11 @@ FROM invoices invoice WHERE invoice.id = %s
 
 
 def payers_in(scope: Entity, start: datetime.date, end: datetime.date) -> list[int]:
-    """The entities of the scope that pay on some day of ``[start, end)``, those above others first (three queries).
+    """The entities of the scope that pay on some day of ``[start, end)``, those above others first (four queries).
 
     An entity pays for itself unless a link makes another pay, or it is billed with its parent; and it pays if a link
-    makes it pay for another.
+    makes it pay for another. One that paid before and has an invoice of those days is there too while something of
+    them is on no invoice: it is theirs who paid then (INV-03).
     """
     nodes = list(
         Entity.objects.descendants_of(scope.pk)
@@ -61,12 +119,30 @@ def payers_in(scope: Entity, start: datetime.date, end: datetime.date) -> list[i
         of_entity[link.entity_id].append(link)
         if link.target_id != link.entity_id:
             pays_for_others.add(link.target_id)
-    return [
+    paying = {
         entity_id
         for entity_id, parent_id, consolidated in nodes
         if entity_id in pays_for_others
         or _pays_itself(of_entity[entity_id], start, end, unless_linked=parent_id is None or not consolidated)
-    ]
+    }
+    paying |= _paid_before([entity_id for entity_id, _, _ in nodes if entity_id not in paying], start, end)
+    return [entity_id for entity_id, _, _ in nodes if entity_id in paying]
+
+
+def _paid_before(entity_ids: Sequence[int], start: datetime.date, end: datetime.date) -> set[int]:
+    if not entity_ids:
+        return set()
+    given = {
+        "entities": list(entity_ids),
+        "posted": list(POSTED_STATUSES),
+        "start": start,
+        "end": end,
+        "lately": start - ARREARS_COME_WITHIN,
+        "draft": 0,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_PAID_BEFORE, given)
+        return {row[0] for row in cursor.fetchall()}
 
 
 def _pays_itself(

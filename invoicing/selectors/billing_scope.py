@@ -76,7 +76,7 @@ class BillingScope:
     """The entities that one payer pays for in a period.
 
     ``names`` holds the printed name of each named one, ``markups`` the mark-up in percent of each that has one; none is
-    taken from the entity above (INV-05).
+    taken from the entity above (INV-05). ``refusal`` is there when another entity pays for the payer on all days.
     """
 
     parts: tuple[ScopePart, ...]
@@ -85,6 +85,7 @@ class BillingScope:
     bill_to_id: int
     paid_elsewhere: tuple[PaidElsewhere, ...] = ()
     entity_ids: tuple[int, ...] = field(default=())
+    refusal: Conflict | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +141,9 @@ class BillingHierarchy:
                     days[-1][1] = last
                 else:
                     days.append([first, last])
+        refusal = None
         if elsewhere and _join(elsewhere) == [(start, end)]:
-            raise _billed_elsewhere(payer, elsewhere, start, end)
+            refusal = _billed_elsewhere(payer, elsewhere, start, end)
         parts = tuple(
             ScopePart(entity_id, first, last, named_id, start, end)
             for (entity_id, named_id), days in sorted(runs.items())
@@ -161,6 +163,7 @@ class BillingHierarchy:
             bill_to_id=addressees.get(payer.pk, payer.pk),
             paid_elsewhere=tuple(elsewhere),
             entity_ids=tuple(sorted({part.entity_id for part in parts})),
+            refusal=refusal,
         )
 
 
@@ -183,7 +186,10 @@ def billing_scope(payer: Entity, start: datetime.date, end: datetime.date) -> Bi
     link, is billed with its parent (``consolidated_billing``) and its parent is covered. Raises Conflict
     ``billed_elsewhere`` if another entity pays for the payer on all days of the period.
     """
-    return billing_hierarchy(payer, start, end).scope(start, end)
+    scope = billing_hierarchy(payer, start, end).scope(start, end)
+    if scope.refusal is not None:
+        raise scope.refusal
+    return scope
 
 
 def invoiced_periods(payer: Entity, before: datetime.date) -> list[Span]:
@@ -204,17 +210,14 @@ def scope_with_late_days(
 ) -> BillingScope:
     """The scope of ``[start, end)`` and the days of earlier, already invoiced periods.
 
-    What arrived late goes to the next invoice (INV-03). An earlier period that was never invoiced is left to an
-    invoice of its own.
+    What arrived late goes to the next invoice (INV-03), also when another entity pays by now. An earlier period that
+    was never invoiced is left to an invoice of its own.
     """
     scope = hierarchy.scope(start, end)
     periods = invoiced_periods(hierarchy.payer, start)
     if not periods:
         return scope
-    try:
-        earlier = hierarchy.scope(periods[0][0], start)
-    except Conflict:  # somebody else paid for the payer all that time
-        return scope
+    earlier = hierarchy.scope(periods[0][0], start)
     late = tuple(
         replace(
             part, start=max(part.start, first), end=min(part.end, last), period_start=first, period_end=last

@@ -59,8 +59,7 @@ MAX_PAYERS = 10_000
 MAX_ATTEMPTS = 10
 """So often the work on a payer is begun anew after its process died, before the payer counts as failed."""
 
-NOTHING_CODES = frozenset({"nothing_to_invoice"})
-NO_DRAFT_CODES = NOTHING_CODES | {"billed_elsewhere"}
+NOTHING_CODES = frozenset({"nothing_to_invoice", "billed_elsewhere"})
 """Why a payer gets no invoice; it may have credit notes all the same."""
 
 ONLY_CREDITS = "credit notes only"
@@ -286,7 +285,7 @@ def _prepare(run: BillingRun, item: BillingRunItem) -> None:
     try:
         _prepare_draft(run, item)
     except BillingError as refusal:
-        if refusal.code not in NO_DRAFT_CODES or item.invoice_id is not None:
+        if refusal.code not in NOTHING_CODES or item.invoice_id is not None:
             raise
         nothing = refusal
     planned = contract_credits_plan(payer=item.entity, period_end=run.period_end, issuer=run.issuer)

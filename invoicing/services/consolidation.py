@@ -374,7 +374,7 @@ def _content(
     names = {**contracted.scope.names, **scope.names}
     lines, waiting = _exact_lines(payer, replace(scope, names=names), start, end, draft_id, terms, units)
     if not lines:
-        raise _nothing_to_invoice(payer, start, end, waiting)
+        raise scope.refusal or _nothing_to_invoice(payer, start, end, waiting)
     lines = _rounded(lines, payer, issuer)
     subtotal = exact_sum([line.amount for line in lines])
     tax_total = exact_sum([line.tax_amount for line in lines])

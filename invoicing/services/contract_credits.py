@@ -31,7 +31,8 @@ from core.errors import Conflict, constraint_name
 from core.money import EXACT, exact_sum, plain_amount, round_money
 from entities.models import Entity
 from invoicing.models import DocumentType, Invoice, InvoiceLine, LineKind
-from invoicing.selectors.contract_fees import contract_scope, unbilled_fees
+from invoicing.selectors.billing_scope import billing_hierarchy
+from invoicing.selectors.contract_fees import FIRST_DAY, contract_scope, unbilled_fees
 from invoicing.services.consolidation import claim_fees
 from invoicing.services.contract_fees import FeeItem, UsageMoved, units_of
 from invoicing.services.credit_notes import (
@@ -133,10 +134,7 @@ def contract_credits_plan(
     Called when the payer's draft holds what it can. With ``issuer`` only what that one billed.
     Raises Conflict ``charges_in_motion``.
     """
-    try:
-        contracts = contract_scope(payer, period_end).contracts
-    except Conflict:  # Somebody else has always paid for it.
-        return []
+    contracts = contract_scope(billing_hierarchy(payer, FIRST_DAY, period_end)).contracts
     with transaction.atomic():
         for contract in contracts:
             fees_prepare(
