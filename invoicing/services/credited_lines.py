@@ -92,14 +92,14 @@ def line_credit(line: InvoiceLine, amount: Decimal, currency: str) -> CreditedLi
 def line_credit_including_tax(line: InvoiceLine, total: Decimal, currency: str) -> CreditedLine:
     """Credit ``total``, tax included and kept exactly, of a positive line that has at least as much left.
 
-    Net and tax each stay within what is left of them, also where earlier credits were given before tax.
+    Net and tax each stay within what is left of them, also where other credits were given before tax or became void.
     """
     credited = EXACT.add(line.credited_amount, line.credited_tax)
     whole = EXACT.add(line.amount, line.tax_amount)
     share = share_of(line.tax_amount, EXACT.add(credited, total), whole)
     due = EXACT.subtract(round_money(share, currency), line.credited_tax)
-    least, most = EXACT.subtract(total, creditable(line)), min(total, creditable_tax(line))
-    tax = min(max(due, least, ZERO), most)
+    # As in line_credit. Nothing else is to be heeded: the tax due is never more than is left of it, nor the net amount.
+    tax = min(max(due, ZERO), total)
     return CreditedLine(line, EXACT.subtract(total, tax), tax)
 
 

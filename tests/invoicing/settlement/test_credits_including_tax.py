@@ -51,30 +51,60 @@ def take(line: InvoiceLine, given_back: CreditedLine, currency: str) -> None:
 class TestProperties:
     """In currencies of 0, 2 and 3 decimals."""
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=400, deadline=None)
     @given(
         currency=currencies,
-        units=st.integers(1, 10**6),
+        units=st.one_of(st.integers(1, 30), st.integers(1, 10**6)),
         rate=rates,
-        steps=st.lists(st.tuples(st.booleans(), st.integers(1, 10**6)), max_size=8),
+        steps=st.lists(
+            st.tuples(st.sampled_from(["net", "total", "void"]), st.integers(1, 10**6)), max_size=10
+        ),
     )
     def test_dsp_11_credits_before_and_including_tax_give_back_exactly_the_line(
-        self, currency: str, units: int, rate: Decimal, steps: list[tuple[bool, int]]
+        self, currency: str, units: int, rate: Decimal, steps: list[tuple[str, int]]
     ) -> None:
-        line = taxed_line(units, rate, currency)
-        for with_tax, cut in steps:
-            rest = creditable_with_tax(line) if with_tax else creditable(line)
-            asked = min(cut * quantum(currency), rest)
-            if not asked:
+        """Also where credit notes became void meanwhile, with their part of the rounding."""
+        line, given_back = taxed_line(units, rate, currency), []
+        for kind, number in steps:
+            if kind == "void":
+                if given_back:
+                    amount, tax = given_back.pop(number % len(given_back))
+                    line.credited_amount -= amount
+                    line.credited_tax -= tax
                 continue
-            if with_tax:
-                given_back = line_credit_including_tax(line, asked, currency)
-                assert given_back.amount + given_back.tax == asked
-            else:
-                given_back = line_credit(line, asked, currency)
-            take(line, given_back, currency)
+            rest = creditable_with_tax(line) if kind == "total" else creditable(line)
+            if not rest:
+                continue
+            asked = number % (int(rest / quantum(currency)) + 1) * quantum(currency) or rest
+            credit_of = line_credit_including_tax if kind == "total" else line_credit
+            credited = credit_of(line, asked, currency)
+            assert kind == "net" or credited.amount + credited.tax == asked
+            take(line, credited, currency)
+            given_back.append((credited.amount, credited.tax))
         if creditable_with_tax(line):
             take(line, line_credit_including_tax(line, creditable_with_tax(line), currency), currency)
+        assert (creditable(line), creditable_tax(line)) == (0, 0)
+
+    @pytest.mark.parametrize("void", [Decimal(0), Decimal("0.01")])
+    def test_dsp_11_many_small_credits_of_which_those_with_or_without_tax_became_void(
+        self, void: Decimal
+    ) -> None:
+        """What is left has far more or less tax than its part: the next credit has none, or is nothing but tax."""
+        line = taxed_line(1000, Decimal(19), "EUR")
+        given_back = []
+        for _ in range(40):
+            given_back.append(line_credit_including_tax(line, Decimal("0.03"), "EUR"))
+            take(line, given_back[-1], "EUR")
+        for credited in given_back:
+            if credited.tax == void:
+                line.credited_amount -= credited.amount
+                line.credited_tax -= credited.tax
+        following = line_credit_including_tax(line, Decimal("0.02"), "EUR")
+        take(line, following, "EUR")
+        assert (following.amount, following.tax) == (
+            (Decimal("0.02"), 0) if void == 0 else (0, Decimal("0.02"))
+        )
+        take(line, line_credit_including_tax(line, creditable_with_tax(line), "EUR"), "EUR")
         assert (creditable(line), creditable_tax(line)) == (0, 0)
 
     @settings(max_examples=200, deadline=None)
