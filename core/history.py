@@ -30,6 +30,8 @@ from simple_history.models import HistoricalRecords
 from simple_history.utils import bulk_create_with_history as simple_history_bulk_create
 from simple_history.utils import get_change_reason_from_object
 
+from core import clock
+
 if TYPE_CHECKING:
     from core.models import User
 
@@ -159,17 +161,13 @@ class AuditedHistory(HistoricalRecords):
 
     def get_history_user(self, instance: models.Model) -> "User | None":
         """The instance's own `_history_user` (set by the admin) if the context names nobody."""
-        context_user = _context.get().user
-        if context_user is not None:
-            return context_user
-        named: User | None = getattr(instance, "_history_user", None)
-        return named or _context.get().actor
+        return _user_of(instance)
 
     def get_change_reason_for_object(
         self, instance: models.Model, history_type: str, using: str | None
     ) -> str:
         """The instance's own reason, else the context's."""
-        return get_change_reason_from_object(instance) or _context.get().reason
+        return _reason_of(instance)
 
     def post_save(
         self, instance: models.Model, created: bool, using: str | None = None, **kwargs: Any
@@ -183,6 +181,33 @@ class AuditedHistory(HistoricalRecords):
         fields: dict[str, Any] = super()._get_history_user_fields()
         fields["history_user"].remote_field.on_delete = models.PROTECT
         return fields
+
+
+def _user_of(instance: models.Model) -> "User | None":
+    context_user = _context.get().user
+    if context_user is not None:
+        return context_user
+    named: User | None = getattr(instance, "_history_user", None)
+    return named or _context.get().actor
+
+
+def _reason_of(instance: models.Model) -> str:
+    return get_change_reason_from_object(instance) or _context.get().reason
+
+
+def history_row(model: type[_Model], record: models.Model, kind: str) -> _Model:
+    """The row of the history ``model``, not written, of saving the record now: ``kind`` "+" for a new one, else "~".
+
+    For statements that write both (`core.recorded`).
+    """
+    fields = model.tracked_fields  # type: ignore[attr-defined]
+    return model(
+        history_date=clock.now(),
+        history_type=kind,
+        history_user=_user_of(record),
+        history_change_reason=_reason_of(record),
+        **{field.attname: getattr(record, field.attname) for field in fields},
+    )
 
 
 def bulk_create_with_history(
