@@ -48,18 +48,12 @@ Span = tuple[datetime.date, datetime.date]
 
 @dataclass(frozen=True, slots=True)
 class ScopePart:
-    """What falls on ``entity_id`` in ``[start, end)`` is billed; lines name ``named_id`` (its owner).
-
-    ``[period_start, period_end)`` is the billing period that these days belong to: the invoice's own, or, for what
-    arrived late, the one that was invoiced before.
-    """
+    """What falls on ``entity_id`` in ``[start, end)`` is billed; lines name ``named_id`` (its owner)."""
 
     entity_id: int
     start: datetime.date
     end: datetime.date
     named_id: int
-    period_start: datetime.date
-    period_end: datetime.date
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +69,14 @@ class PaidElsewhere:
 class BillingScope:
     """The entities that one payer pays for in a period.
 
+    ``periods`` are the billing periods that the days of the parts belong to: the invoice's own first, then, for what
+    arrived late, those that were invoiced before; each makes lines of its own. Days of no period are not billed.
     ``names`` holds the printed name of each named one, ``markups`` the mark-up in percent of each that has one; none is
     taken from the entity above (INV-05). ``refusal`` is there when another entity pays for the payer on all days.
     """
 
     parts: tuple[ScopePart, ...]
+    periods: tuple[Span, ...]
     names: Mapping[int, str]
     markups: Mapping[int, Decimal]
     bill_to_id: int
@@ -145,7 +142,7 @@ class BillingHierarchy:
         if elsewhere and _join(elsewhere) == [(start, end)]:
             refusal = _billed_elsewhere(payer, elsewhere, start, end)
         parts = tuple(
-            ScopePart(entity_id, first, last, named_id, start, end)
+            ScopePart(entity_id, first, last, named_id)
             for (entity_id, named_id), days in sorted(runs.items())
             for first, last in days
         )
@@ -158,6 +155,7 @@ class BillingHierarchy:
         }
         return BillingScope(
             parts=parts,
+            periods=((start, end),),
             names={entity_id: node.name for entity_id, node in named.items()},
             markups={entity_id: node.markup for entity_id, node in named.items() if node.markup},
             bill_to_id=addressees.get(payer.pk, payer.pk),
@@ -218,17 +216,10 @@ def scope_with_late_days(
     if not periods:
         return scope
     earlier = hierarchy.scope(periods[0][0], start)
-    late = tuple(
-        replace(
-            part, start=max(part.start, first), end=min(part.end, last), period_start=first, period_end=last
-        )
-        for first, last in periods
-        for part in earlier.parts
-        if max(part.start, first) < min(part.end, last)
-    )
     return replace(
         scope,
-        parts=scope.parts + late,
+        parts=scope.parts + earlier.parts,
+        periods=scope.periods + tuple(periods),
         names={**earlier.names, **scope.names},
         markups={**earlier.markups, **scope.markups},
     )

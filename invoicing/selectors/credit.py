@@ -96,8 +96,8 @@ def credit_position(entity: Entity) -> CreditPosition:
         .values_list("currency")
         .annotate(sum=Sum("amount"))
     )
-    usage = [(group.currency, group.amount) for group in uninvoiced_usage(scope.parts, None)]
-    allocations = [(one.currency, one.amount) for one in uninvoiced_allocations(scope.parts, None)]
+    usage = [(group.currency, group.amount) for group in uninvoiced_usage(scope, None)]
+    allocations = [(one.currency, one.amount) for one in uninvoiced_allocations(scope, None)]
     commitments = (
         Commitment.objects.filter(status=CommitmentStatus.APPROVED, budget__entity_id__in=ids)
         .filter(Q(expires_at__isnull=True) | Q(expires_at__gt=clock.now()))

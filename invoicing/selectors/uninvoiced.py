@@ -10,15 +10,17 @@ from django.db import connection
 
 from contracts.usage import UsageTerm
 from core.prepared import PreparedStatement
-from invoicing.selectors.billing_scope import ScopePart, Span
+from invoicing.selectors.billing_scope import BillingScope, Span
 from invoicing.selectors.contract_fees import HAS_NO_PRICE, term_parameters
 
 # The scope as a table: which entity's items count on which days, which entity the line names, and for what period.
 SCOPE = """
-SELECT * FROM unnest(
-    %(entities)s::bigint[], %(starts)s::date[], %(ends)s::date[], %(named)s::bigint[],
-    %(period_starts)s::date[], %(period_ends)s::date[]
-) AS scope (entity_id, valid_from, valid_to, named_id, period_start, period_end)
+SELECT part.entity_id, greatest(part.first, period.first) AS valid_from, least(part.until, period.until) AS valid_to,
+       part.named_id, period.first AS period_start, period.until AS period_end
+FROM unnest(%(entities)s::bigint[], %(starts)s::date[], %(ends)s::date[], %(named)s::bigint[])
+    AS part (entity_id, first, until, named_id)
+JOIN unnest(%(period_starts)s::date[], %(period_ends)s::date[]) AS period (first, until)
+  ON part.first < period.until AND part.until > period.first
 """
 
 # An item counts unless another invoice holds it; what the draft that is being refreshed holds counts too.
@@ -114,34 +116,34 @@ class BillableAllocation:
     period_end: datetime.date
 
 
-def scope_parameters(parts: Sequence[ScopePart], draft_id: int | None) -> dict[str, Any]:
+def scope_parameters(scope: BillingScope, draft_id: int | None) -> dict[str, Any]:
     """Parameters of the statements above; no draft is the id 0, which no row has."""
     return {
-        "entities": [part.entity_id for part in parts],
-        "starts": [part.start for part in parts],
-        "ends": [part.end for part in parts],
-        "named": [part.named_id for part in parts],
-        "period_starts": [part.period_start for part in parts],
-        "period_ends": [part.period_end for part in parts],
+        "entities": [part.entity_id for part in scope.parts],
+        "starts": [part.start for part in scope.parts],
+        "ends": [part.end for part in scope.parts],
+        "named": [part.named_id for part in scope.parts],
+        "period_starts": [first for first, _ in scope.periods],
+        "period_ends": [until for _, until in scope.periods],
         "draft": draft_id or 0,
     }
 
 
 def uninvoiced_usage(
-    parts: Sequence[ScopePart], draft_id: int | None, terms: Sequence[UsageTerm] = ()
+    scope: BillingScope, draft_id: int | None, terms: Sequence[UsageTerm] = ()
 ) -> list[UsageGroup]:
     """Group the free usage of the scope: per named entity, department, provider, service, category and currency.
 
     What ``terms`` of contracts price is left to their fees (INV-05).
     """
     statement = _USAGE_WITHOUT_PRICE if terms else _USAGE
-    rows = statement.rows(scope_parameters(parts, draft_id) | term_parameters(terms))
+    rows = statement.rows(scope_parameters(scope, draft_id) | term_parameters(terms))
     return [UsageGroup(*row) for row in rows]
 
 
-def uninvoiced_allocations(parts: Sequence[ScopePart], draft_id: int | None) -> list[BillableAllocation]:
+def uninvoiced_allocations(scope: BillingScope, draft_id: int | None) -> list[BillableAllocation]:
     """Return the free billable allocations whose period starts within the scope."""
-    return [BillableAllocation(*row) for row in _ALLOCATIONS.rows(scope_parameters(parts, draft_id))]
+    return [BillableAllocation(*row) for row in _ALLOCATIONS.rows(scope_parameters(scope, draft_id))]
 
 
 def uninvoiced_before(

@@ -41,7 +41,6 @@ from invoicing.models import Invoice, InvoiceStatus, LineKind
 from invoicing.selectors.billing_scope import (
     BillingHierarchy,
     BillingScope,
-    ScopePart,
     billing_hierarchy,
     invoiced_periods,
     scope_with_late_days,
@@ -67,6 +66,7 @@ from invoicing.selectors.uninvoiced import (
     uninvoiced_usage,
 )
 from invoicing.services.contract_fees import FeeClaim, FeeItem, UsageMoved, fee_units
+from invoicing.services.invoice_rows import invoice_save
 from invoicing.services.tax import Taxable, line_taxes
 
 _ATTEMPTS = 5
@@ -411,8 +411,8 @@ def _exact_lines(
     units: Sequence[Sequence[FeeItem]],
 ) -> tuple[list[LineContent], list[LineContent]]:
     """The lines, not rounded yet, and the credits of contracts that wait."""
-    groups = uninvoiced_usage(scope.parts, draft_id, terms)
-    allocations = uninvoiced_allocations(scope.parts, draft_id)
+    groups = uninvoiced_usage(scope, draft_id, terms)
+    allocations = uninvoiced_allocations(scope, draft_id)
     rows: list[UsageGroup | BillableAllocation] = [*groups, *allocations]
     fees = [item for unit in units for item in unit]
     currencies = {row.currency for row in rows} | {item.fee.currency for item in fees}
@@ -748,15 +748,15 @@ def _write_draft(actor: User, payer: Entity, start: datetime.date, end: datetime
         )
     content = _content(hierarchy, start, draft_id, contracted)
     created = draft is None
-    invoice = draft or Invoice(entity=payer, period_start=start, period_end=end, created_by=actor)
+    invoice = draft or Invoice(entity=payer, period_start=start, period_end=end, reason="", created_by=actor)
     invoice.issuer = content.issuer
     invoice.bill_to_id = content.bill_to_id
     invoice.currency = content.currency
     invoice.subtotal, invoice.tax_total, invoice.total = content.subtotal, content.tax_total, content.total
     invoice.snapshot = {"warnings": [{"code": w.code, "detail": w.detail} for w in content.warnings]}
-    invoice.save()
+    invoice_save(invoice)
     line_ids = _write_lines(invoice, content.lines)
-    _claim_usage(content.scope.parts, content.usage_terms, line_ids, content.lines)
+    _claim_usage(content.scope, content.usage_terms, line_ids, content.lines)
     _claim_allocations(line_ids, content.lines)
     claim_fees(content.usage_terms, line_ids, content.lines)
     return DraftResult(invoice, created)
@@ -779,7 +779,7 @@ def _write_lines(invoice: Invoice, lines: Sequence[LineContent]) -> list[int]:
 
 
 def _claim_usage(
-    parts: Sequence[ScopePart],
+    scope: BillingScope,
     terms: Sequence[UsageTerm],
     line_ids: Sequence[int],
     lines: Sequence[LineContent],
@@ -788,7 +788,7 @@ def _claim_usage(
     if not by_id:
         return
     usage_lines = list(by_id.values())
-    parameters = scope_parameters(parts, None) | term_parameters(terms)
+    parameters = scope_parameters(scope, None) | term_parameters(terms)
     parameters |= {
         "line_ids": list(by_id),
         "line_entities": [line.entity_id for line in usage_lines],

@@ -31,6 +31,7 @@ from invoicing.models import (
 from invoicing.selectors.credit import credit_position
 from invoicing.services.consolidation import draft_clear
 from invoicing.services.credited_lines import lines_uncredit
+from invoicing.services.invoice_rows import invoice_save
 from invoicing.services.numbering import fiscal_year_of, number_take
 from invoicing.services.settlement import lock_documents
 
@@ -81,7 +82,7 @@ def invoice_issue(
         # Budgets are locked before the series of numbers, whose lock everybody else waits for.
         fees_invoiced(fees=fees_of(locked), invoice_id=locked.pk, reference=f"Invoice {locked.pk}")
         document_number(locked)
-        locked.save()
+        invoice_save(locked)
         publish("invoice.issued", document_event(locked), key=f"invoice:{locked.pk}")
     return locked
 
