@@ -13,9 +13,10 @@ import simple_history.models
 from django.conf import settings
 from django.db import migrations, models
 
+from core.migration_operations import at_once
+
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -24,7 +25,7 @@ class Migration(migrations.Migration):
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
-    operations = [
+    operations = at_once([
         migrations.CreateModel(
             name='ApprovalRequest',
             fields=[
@@ -82,25 +83,24 @@ class Migration(migrations.Migration):
                 'db_table': 'approval_requests',
                 'ordering': ['-id'],
                 'permissions': [('decide_approvalrequest', 'Can decide approval requests'), ('maintain_payee', 'Can enter the bank details of a supplier on a request'), ('override_approvalrequest', 'Can reassign, recalculate and approve requests in an emergency')],
-            },
-        ),
-        migrations.CreateModel(
-            name='ApprovalAttachment',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('file', models.FileField(max_length=255, upload_to='approvals/%Y/%m/')),
-                ('name', models.CharField(max_length=255)),
-                ('content_type', models.CharField(max_length=100)),
-                ('size', models.PositiveBigIntegerField(help_text='Bytes.')),
-                ('sha256', models.CharField(max_length=64)),
-                ('uploaded_at', models.DateTimeField(default=core.clock.now)),
-                ('removed_at', models.DateTimeField(blank=True, null=True)),
-                ('uploaded_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('request', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='attachments', to='approvals.approvalrequest')),
-            ],
-            options={
-                'db_table': 'approval_attachments',
-                'ordering': ['id'],
+                'indexes': [
+                    models.Index(fields=['status', '-id'], name='approval_request_status'),
+                    models.Index(fields=['entity', '-id'], name='approval_request_entity'),
+                    models.Index(fields=['department', '-id'], name='approval_request_department'),
+                    models.Index(fields=['requester', '-id'], name='approval_request_requester'),
+                    models.Index(fields=['request_type', 'subject_id'], name='approval_request_subject'),
+                    models.Index(condition=models.Q(('status__in', ['pending', 'blocked', 'changes_requested'])), fields=['expires_at'], name='approval_request_expiry'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('amount__gte', 0)), name='approval_request_not_negative'),
+                    models.CheckConstraint(condition=models.Q(('quantity__isnull', True), ('quantity__gt', 0), _connector='OR'), name='approval_request_some_quantity'),
+                    models.CheckConstraint(condition=models.Q(('status', 'draft'), models.Q(('round__gte', 1), ('submitted_at__isnull', False)), _connector='OR'), name='approval_request_submitted'),
+                    models.CheckConstraint(
+                        condition=models.Q(models.Q(('decided_at__isnull', True), ('status__in', ['draft', 'pending', 'blocked', 'changes_requested'])), models.Q(('decided_at__isnull', False), ('status__in', ['approved', 'rejected', 'withdrawn', 'expired'])), _connector='OR'),
+                        name='approval_request_decided_when_closed',
+                    ),
+                    models.CheckConstraint(condition=models.Q(('emergency_reviewed_by__isnull', True), models.Q(('emergency_reviewed_by', models.F('requester')), _negated=True), _connector='OR'), name='approval_emergency_reviewed_by_another'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -131,6 +131,41 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'approval_rules',
                 'ordering': ['-priority', 'amount_from', 'pk'],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('amount_from__gte', 0)), name='approval_rule_from_not_negative'),
+                    models.CheckConstraint(condition=models.Q(('amount_to__isnull', True), ('amount_to__gt', models.F('amount_from')), _connector='OR'), name='approval_rule_band_ordered'),
+                    models.CheckConstraint(condition=models.Q(('valid_from__isnull', True), ('valid_to__isnull', True), ('valid_to__gt', models.F('valid_from')), _connector='OR'), name='approval_rule_dates_ordered'),
+                    models.CheckConstraint(condition=models.Q(('also', True), ('auto_approve', True), _negated=True), name='approval_rule_also_asks_somebody'),
+                    django.contrib.postgres.constraints.ExclusionConstraint(
+                        condition=models.Q(('also', False), ('is_active', True)),
+                        expressions=[
+                            (
+                                models.Func(
+                                    django.db.models.expressions.CombinedExpression(models.Func(models.F('request_type'), models.Value(0), function='hashtextextended', output_field=models.BigIntegerField()), '/', models.Value(2)),
+                                    django.db.models.expressions.CombinedExpression(models.Func(models.F('request_type'), models.Value(0), function='hashtextextended', output_field=models.BigIntegerField()), '/', models.Value(2)),
+                                    models.Value('[]', output_field=models.CharField()),
+                                    function='int8range',
+                                ),
+                                '&&',
+                            ),
+                            (
+                                models.Func(
+                                    django.db.models.expressions.CombinedExpression(models.Func(models.F('currency'), models.Value(0), function='hashtextextended', output_field=models.BigIntegerField()), '/', models.Value(2)),
+                                    django.db.models.expressions.CombinedExpression(models.Func(models.F('currency'), models.Value(0), function='hashtextextended', output_field=models.BigIntegerField()), '/', models.Value(2)),
+                                    models.Value('[]', output_field=models.CharField()),
+                                    function='int8range',
+                                ),
+                                '&&',
+                            ),
+                            (models.Func(django.db.models.functions.comparison.Coalesce(models.F('entity_id'), models.Value(0)), django.db.models.functions.comparison.Coalesce(models.F('entity_id'), models.Value(0)), models.Value('[]', output_field=models.CharField()), function='int8range'), '&&'),
+                            (models.Func(django.db.models.functions.comparison.Coalesce(models.F('department_id'), models.Value(0)), django.db.models.functions.comparison.Coalesce(models.F('department_id'), models.Value(0)), models.Value('[]', output_field=models.CharField()), function='int8range'), '&&'),
+                            (models.Func(models.F('priority'), models.F('priority'), models.Value('[]', output_field=models.CharField()), function='int8range'), '&&'),
+                            (models.Func(models.F('amount_from'), models.F('amount_to'), function='numrange', output_field=models.DecimalField()), '&&'),
+                            (models.Func(models.F('valid_from'), models.F('valid_to'), function='daterange', output_field=models.DateField()), '&&'),
+                        ],
+                        name='approval_rule_no_overlap',
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -140,14 +175,32 @@ class Migration(migrations.Migration):
                 ('order', models.PositiveSmallIntegerField(help_text='Levels are asked from the lowest number on.')),
                 ('name', models.CharField(blank=True, max_length=100)),
                 ('approver_kind', models.CharField(choices=[('users', 'Named people'), ('role', 'Everyone with a role at an entity'), ('department_manager', "The department's manager"), ('manager', "The requester's managers, up to the first whose limit suffices")], default='role', max_length=20)),
-                ('role', models.CharField(blank=True, choices=[('administrator', 'Administrator'), ('finance_manager', 'Finance manager'), ('finance_staff', 'Finance staff'), ('department_manager', 'Department manager'), ('approver', 'Approver'), ('auditor', 'Auditor'), ('service_account', 'Service account')], max_length=20)),
+                (
+                    'role',
+                    models.CharField(
+                        blank=True, choices=[('administrator', 'Administrator'), ('finance_manager', 'Finance manager'), ('finance_staff', 'Finance staff'), ('department_manager', 'Department manager'), ('approver', 'Approver'), ('auditor', 'Auditor'), ('service_account', 'Service account')], max_length=20
+                    ),
+                ),
                 ('required_approvals', models.PositiveSmallIntegerField(blank=True, default=1, help_text='How many must approve: 1 is any of them; empty is all.', null=True)),
                 ('veto', models.BooleanField(default=True, help_text='One rejection ends the request. Off: only when enough can no longer approve.')),
-                ('fallback_role', models.CharField(choices=[('administrator', 'Administrator'), ('finance_manager', 'Finance manager'), ('finance_staff', 'Finance staff'), ('department_manager', 'Department manager'), ('approver', 'Approver'), ('auditor', 'Auditor'), ('service_account', 'Service account')], default='finance_manager', help_text='Asked when the level has too few people left, after the managers of those left out (APR-14).', max_length=20)),
+                (
+                    'fallback_role',
+                    models.CharField(
+                        choices=[('administrator', 'Administrator'), ('finance_manager', 'Finance manager'), ('finance_staff', 'Finance staff'), ('department_manager', 'Department manager'), ('approver', 'Approver'), ('auditor', 'Auditor'), ('service_account', 'Service account')],
+                        default='finance_manager',
+                        help_text='Asked when the level has too few people left, after the managers of those left out (APR-14).',
+                        max_length=20,
+                    ),
+                ),
                 ('reminder_hours', models.PositiveSmallIntegerField(blank=True, default=24, help_text='First reminder, and every so many hours after it.', null=True)),
                 ('escalation_hours', models.PositiveSmallIntegerField(blank=True, default=48, null=True)),
                 ('escalation_target', models.CharField(blank=True, choices=[('', 'Nobody'), ('manager', 'The manager of who has not decided'), ('user', 'A person'), ('role', 'Everyone with a role at the entity')], default='manager', max_length=10)),
-                ('escalation_role', models.CharField(blank=True, choices=[('administrator', 'Administrator'), ('finance_manager', 'Finance manager'), ('finance_staff', 'Finance staff'), ('department_manager', 'Department manager'), ('approver', 'Approver'), ('auditor', 'Auditor'), ('service_account', 'Service account')], max_length=20)),
+                (
+                    'escalation_role',
+                    models.CharField(
+                        blank=True, choices=[('administrator', 'Administrator'), ('finance_manager', 'Finance manager'), ('finance_staff', 'Finance staff'), ('department_manager', 'Department manager'), ('approver', 'Approver'), ('auditor', 'Auditor'), ('service_account', 'Service account')], max_length=20
+                    ),
+                ),
                 ('escalation_mode', models.CharField(choices=[('add', 'Ask them too'), ('replace', 'Ask them instead')], default='add', max_length=10)),
                 ('escalation_hops', models.PositiveSmallIntegerField(default=3, help_text='Escalates at most so many times.')),
                 ('timer_basis', models.CharField(choices=[('clock', 'Hours of the clock'), ('business', "The approver's working hours")], default='clock', max_length=10)),
@@ -159,6 +212,14 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'approval_levels',
                 'ordering': ['rule', 'order'],
+                'constraints': [
+                    models.UniqueConstraint(fields=('rule', 'order'), name='approval_level_order_once'),
+                    models.CheckConstraint(condition=models.Q(('required_approvals__isnull', True), ('required_approvals__gte', 1), _connector='OR'), name='approval_level_needs_somebody'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('approver_kind', 'role'), _negated=True), models.Q(('role', ''), _negated=True), _connector='OR'), name='approval_level_role_named'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('escalation_target', 'user'), _negated=True), ('escalation_user__isnull', False), _connector='OR'), name='approval_level_escalation_user_named'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('escalation_target', 'role'), _negated=True), models.Q(('escalation_role', ''), _negated=True), _connector='OR'), name='approval_level_escalation_role_named'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('reminder_hours__isnull', True), ('reminder_hours__gte', 1), _connector='OR'), models.Q(('escalation_hours__isnull', True), ('escalation_hours__gte', 1), _connector='OR')), name='approval_level_timers_positive'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -194,30 +255,13 @@ class Migration(migrations.Migration):
                 'db_table': 'approval_steps',
                 'ordering': ['request', 'round', 'order'],
                 'default_permissions': (),
-            },
-        ),
-        migrations.CreateModel(
-            name='ApprovalAction',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('round', models.PositiveSmallIntegerField()),
-                ('kind', models.CharField(choices=[('submitted', 'Submitted'), ('edited', 'Changed'), ('approved', 'Approved'), ('rejected', 'Rejected'), ('changes_requested', 'Asked for changes'), ('withdrawn', 'Withdrawn'), ('expired', 'Expired'), ('commented', 'Commented'), ('attached', 'Attached a file'), ('detached', 'Removed a file'), ('delegated', 'Passed on'), ('reassigned', 'Reassigned'), ('escalated', 'Escalated'), ('reminded', 'Reminded'), ('carried', 'Vote of the level before counted again'), ('authority_added', 'Passed up for authority'), ('blocked', 'Blocked'), ('recalculated', 'Approvers worked out anew'), ('round_started', 'Approvals voided, new round'), ('auto_approved', 'Approved by rule'), ('emergency_approved', 'Approved in an emergency'), ('emergency_reviewed', 'Emergency reviewed'), ('effect_booked', 'Effect booked'), ('effect_failed', 'Effect failed')], max_length=20)),
-                ('comment', models.TextField(blank=True)),
-                ('content_hash', models.CharField(blank=True, max_length=64)),
-                ('rule_id', models.BigIntegerField(blank=True, null=True)),
-                ('rule_version', models.PositiveIntegerField(blank=True, null=True)),
-                ('details', models.JSONField(blank=True, default=dict)),
-                ('channel', models.CharField(blank=True, choices=[('page', 'Page'), ('admin', 'Back-office'), ('api', 'API'), ('import', 'Import'), ('job', 'Job'), ('command', 'Command')], default=core.history.current_channel, max_length=10)),
-                ('request_ref', models.CharField(blank=True, db_column='http_request_id', default=core.history.current_request_id, max_length=64, verbose_name='request id')),
-                ('created_at', models.DateTimeField(default=core.clock.now)),
-                ('actor', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('on_behalf_of', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('request', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='actions', to='approvals.approvalrequest')),
-                ('step', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='actions', to='approvals.approvalstep')),
-            ],
-            options={
-                'db_table': 'approval_actions',
-                'ordering': ['id'],
+                'indexes': [
+                    models.Index(condition=models.Q(('escalates_at__isnull', False), ('status', 'open')), fields=['escalates_at'], name='approval_step_escalation'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(fields=('request', 'round', 'order'), name='approval_step_order_once'),
+                    models.CheckConstraint(condition=models.Q(('required_approvals__gte', 1)), name='approval_step_needs_somebody'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -225,7 +269,12 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('status', models.CharField(choices=[('waiting', 'Not yet asked'), ('open', 'Waiting for a decision'), ('approved', 'Approved'), ('rejected', 'Rejected'), ('returned', 'Sent back'), ('passed_on', 'Passed on'), ('cancelled', 'No longer needed')], default='waiting', max_length=10)),
-                ('origin', models.CharField(choices=[('rule', 'Named by the rule'), ('fallback', 'In place of somebody who may not decide'), ('authority', 'Has the authority that was missing'), ('escalation', 'Escalated'), ('delegated', 'Passed on by the approver'), ('reassigned', 'Reassigned')], default='rule', max_length=10)),
+                (
+                    'origin',
+                    models.CharField(
+                        choices=[('rule', 'Named by the rule'), ('fallback', 'In place of somebody who may not decide'), ('authority', 'Has the authority that was missing'), ('escalation', 'Escalated'), ('delegated', 'Passed on by the approver'), ('reassigned', 'Reassigned')], default='rule', max_length=10
+                    ),
+                ),
                 ('opened_at', models.DateTimeField(blank=True, null=True)),
                 ('remind_at', models.DateTimeField(blank=True, null=True)),
                 ('reminders_sent', models.PositiveSmallIntegerField(default=0)),
@@ -240,6 +289,16 @@ class Migration(migrations.Migration):
                 'db_table': 'approval_tasks',
                 'ordering': ['step', 'id'],
                 'default_permissions': (),
+                'indexes': [
+                    models.Index(condition=models.Q(('status', 'open')), fields=['approver', 'request'], name='approval_task_inbox'),
+                    models.Index(fields=['acted_by', '-acted_at'], name='approval_task_decided_by'),
+                    models.Index(condition=models.Q(('remind_at__isnull', False), ('status', 'open')), fields=['remind_at'], name='approval_task_reminders'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(fields=('step', 'approver'), name='approval_task_once_per_person'),
+                    models.UniqueConstraint(condition=models.Q(('status__in', ['approved', 'rejected'])), fields=('step', 'acted_by'), name='approval_one_vote_per_person'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('status__in', ['approved', 'rejected']), _negated=True), models.Q(('acted_at__isnull', False), ('acted_by__isnull', False)), _connector='OR'), name='approval_task_vote_has_a_voter'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -259,26 +318,6 @@ class Migration(migrations.Migration):
                 'db_table': 'approval_links',
                 'ordering': ['-id'],
                 'default_permissions': (),
-            },
-        ),
-        migrations.CreateModel(
-            name='AuthorityLimit',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('version', models.PositiveIntegerField(default=1, editable=False)),
-                ('role', models.CharField(blank=True, choices=[('administrator', 'Administrator'), ('finance_manager', 'Finance manager'), ('finance_staff', 'Finance staff'), ('department_manager', 'Department manager'), ('approver', 'Approver'), ('auditor', 'Auditor'), ('service_account', 'Service account')], max_length=20)),
-                ('request_type', models.CharField(blank=True, max_length=50)),
-                ('max_amount', core.money.MoneyField(blank=True, decimal_places=4, max_digits=20, null=True)),
-                ('currency', core.money.CurrencyField(max_length=3)),
-                ('is_ultimate', models.BooleanField(default=False, help_text='Decides when no manager up the line has the authority.')),
-                ('entity', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='authority_limits', to='entities.entity')),
-                ('user', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='authority_limits', to=settings.AUTH_USER_MODEL)),
-            ],
-            options={
-                'db_table': 'approval_authority_limits',
-                'ordering': ['entity', 'role', 'user'],
             },
         ),
         migrations.CreateModel(
@@ -303,6 +342,15 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'approval_delegations',
                 'ordering': ['-valid_from', '-pk'],
+                'indexes': [
+                    models.Index(fields=['delegate', 'valid_to'], name='approval_delegation_delegate'),
+                    models.Index(fields=['delegator', 'valid_to'], name='approval_delegation_delegator'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('delegator', models.F('delegate')), _negated=True), name='approval_delegation_to_another'),
+                    models.CheckConstraint(condition=models.Q(('valid_to__gt', models.F('valid_from'))), name='approval_delegation_dates_ordered'),
+                    models.CheckConstraint(condition=models.Q(('max_amount__isnull', True), models.Q(('max_amount__gt', 0), models.Q(('currency', ''), _negated=True)), _connector='OR'), name='approval_delegation_limit_in_a_currency'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -314,14 +362,32 @@ class Migration(migrations.Migration):
                 ('order', models.PositiveSmallIntegerField(help_text='Levels are asked from the lowest number on.')),
                 ('name', models.CharField(blank=True, max_length=100)),
                 ('approver_kind', models.CharField(choices=[('users', 'Named people'), ('role', 'Everyone with a role at an entity'), ('department_manager', "The department's manager"), ('manager', "The requester's managers, up to the first whose limit suffices")], default='role', max_length=20)),
-                ('role', models.CharField(blank=True, choices=[('administrator', 'Administrator'), ('finance_manager', 'Finance manager'), ('finance_staff', 'Finance staff'), ('department_manager', 'Department manager'), ('approver', 'Approver'), ('auditor', 'Auditor'), ('service_account', 'Service account')], max_length=20)),
+                (
+                    'role',
+                    models.CharField(
+                        blank=True, choices=[('administrator', 'Administrator'), ('finance_manager', 'Finance manager'), ('finance_staff', 'Finance staff'), ('department_manager', 'Department manager'), ('approver', 'Approver'), ('auditor', 'Auditor'), ('service_account', 'Service account')], max_length=20
+                    ),
+                ),
                 ('required_approvals', models.PositiveSmallIntegerField(blank=True, default=1, help_text='How many must approve: 1 is any of them; empty is all.', null=True)),
                 ('veto', models.BooleanField(default=True, help_text='One rejection ends the request. Off: only when enough can no longer approve.')),
-                ('fallback_role', models.CharField(choices=[('administrator', 'Administrator'), ('finance_manager', 'Finance manager'), ('finance_staff', 'Finance staff'), ('department_manager', 'Department manager'), ('approver', 'Approver'), ('auditor', 'Auditor'), ('service_account', 'Service account')], default='finance_manager', help_text='Asked when the level has too few people left, after the managers of those left out (APR-14).', max_length=20)),
+                (
+                    'fallback_role',
+                    models.CharField(
+                        choices=[('administrator', 'Administrator'), ('finance_manager', 'Finance manager'), ('finance_staff', 'Finance staff'), ('department_manager', 'Department manager'), ('approver', 'Approver'), ('auditor', 'Auditor'), ('service_account', 'Service account')],
+                        default='finance_manager',
+                        help_text='Asked when the level has too few people left, after the managers of those left out (APR-14).',
+                        max_length=20,
+                    ),
+                ),
                 ('reminder_hours', models.PositiveSmallIntegerField(blank=True, default=24, help_text='First reminder, and every so many hours after it.', null=True)),
                 ('escalation_hours', models.PositiveSmallIntegerField(blank=True, default=48, null=True)),
                 ('escalation_target', models.CharField(blank=True, choices=[('', 'Nobody'), ('manager', 'The manager of who has not decided'), ('user', 'A person'), ('role', 'Everyone with a role at the entity')], default='manager', max_length=10)),
-                ('escalation_role', models.CharField(blank=True, choices=[('administrator', 'Administrator'), ('finance_manager', 'Finance manager'), ('finance_staff', 'Finance staff'), ('department_manager', 'Department manager'), ('approver', 'Approver'), ('auditor', 'Auditor'), ('service_account', 'Service account')], max_length=20)),
+                (
+                    'escalation_role',
+                    models.CharField(
+                        blank=True, choices=[('administrator', 'Administrator'), ('finance_manager', 'Finance manager'), ('finance_staff', 'Finance staff'), ('department_manager', 'Department manager'), ('approver', 'Approver'), ('auditor', 'Auditor'), ('service_account', 'Service account')], max_length=20
+                    ),
+                ),
                 ('escalation_mode', models.CharField(choices=[('add', 'Ask them too'), ('replace', 'Ask them instead')], default='add', max_length=10)),
                 ('escalation_hops', models.PositiveSmallIntegerField(default=3, help_text='Escalates at most so many times.')),
                 ('timer_basis', models.CharField(choices=[('clock', 'Hours of the clock'), ('business', "The approver's working hours")], default='clock', max_length=10)),
@@ -405,7 +471,12 @@ class Migration(migrations.Migration):
                 ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
                 ('updated_at', models.DateTimeField(blank=True, editable=False)),
                 ('version', models.PositiveIntegerField(default=1, editable=False)),
-                ('role', models.CharField(blank=True, choices=[('administrator', 'Administrator'), ('finance_manager', 'Finance manager'), ('finance_staff', 'Finance staff'), ('department_manager', 'Department manager'), ('approver', 'Approver'), ('auditor', 'Auditor'), ('service_account', 'Service account')], max_length=20)),
+                (
+                    'role',
+                    models.CharField(
+                        blank=True, choices=[('administrator', 'Administrator'), ('finance_manager', 'Finance manager'), ('finance_staff', 'Finance staff'), ('department_manager', 'Department manager'), ('approver', 'Approver'), ('auditor', 'Auditor'), ('service_account', 'Service account')], max_length=20
+                    ),
+                ),
                 ('request_type', models.CharField(blank=True, max_length=50)),
                 ('max_amount', core.money.MoneyField(blank=True, decimal_places=4, max_digits=20, null=True)),
                 ('currency', core.money.CurrencyField(max_length=3)),
@@ -548,6 +619,121 @@ class Migration(migrations.Migration):
             bases=(simple_history.models.HistoricalChanges, models.Model),
         ),
         migrations.CreateModel(
+            name='ApprovalAttachment',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('file', models.FileField(max_length=255, upload_to='approvals/%Y/%m/')),
+                ('name', models.CharField(max_length=255)),
+                ('content_type', models.CharField(max_length=100)),
+                ('size', models.PositiveBigIntegerField(help_text='Bytes.')),
+                ('sha256', models.CharField(max_length=64)),
+                ('uploaded_at', models.DateTimeField(default=core.clock.now)),
+                ('removed_at', models.DateTimeField(blank=True, null=True)),
+                ('uploaded_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('request', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='attachments', to='approvals.approvalrequest')),
+            ],
+            options={
+                'db_table': 'approval_attachments',
+                'ordering': ['id'],
+                'constraints': [
+                    models.UniqueConstraint(condition=models.Q(('removed_at__isnull', True)), fields=('request', 'sha256'), name='approval_attachment_once'),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name='ApprovalAction',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('round', models.PositiveSmallIntegerField()),
+                (
+                    'kind',
+                    models.CharField(
+                        choices=[
+                            ('submitted', 'Submitted'),
+                            ('edited', 'Changed'),
+                            ('approved', 'Approved'),
+                            ('rejected', 'Rejected'),
+                            ('changes_requested', 'Asked for changes'),
+                            ('withdrawn', 'Withdrawn'),
+                            ('expired', 'Expired'),
+                            ('commented', 'Commented'),
+                            ('attached', 'Attached a file'),
+                            ('detached', 'Removed a file'),
+                            ('delegated', 'Passed on'),
+                            ('reassigned', 'Reassigned'),
+                            ('escalated', 'Escalated'),
+                            ('reminded', 'Reminded'),
+                            ('carried', 'Vote of the level before counted again'),
+                            ('authority_added', 'Passed up for authority'),
+                            ('blocked', 'Blocked'),
+                            ('recalculated', 'Approvers worked out anew'),
+                            ('round_started', 'Approvals voided, new round'),
+                            ('auto_approved', 'Approved by rule'),
+                            ('emergency_approved', 'Approved in an emergency'),
+                            ('emergency_reviewed', 'Emergency reviewed'),
+                            ('effect_booked', 'Effect booked'),
+                            ('effect_failed', 'Effect failed'),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                ('comment', models.TextField(blank=True)),
+                ('content_hash', models.CharField(blank=True, max_length=64)),
+                ('rule_id', models.BigIntegerField(blank=True, null=True)),
+                ('rule_version', models.PositiveIntegerField(blank=True, null=True)),
+                ('details', models.JSONField(blank=True, default=dict)),
+                ('channel', models.CharField(blank=True, choices=[('page', 'Page'), ('admin', 'Back-office'), ('api', 'API'), ('import', 'Import'), ('job', 'Job'), ('command', 'Command')], default=core.history.current_channel, max_length=10)),
+                ('request_ref', models.CharField(blank=True, db_column='http_request_id', default=core.history.current_request_id, max_length=64, verbose_name='request id')),
+                ('created_at', models.DateTimeField(default=core.clock.now)),
+                ('actor', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('on_behalf_of', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('request', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='actions', to='approvals.approvalrequest')),
+                ('step', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='actions', to='approvals.approvalstep')),
+            ],
+            options={
+                'db_table': 'approval_actions',
+                'ordering': ['id'],
+                'indexes': [
+                    models.Index(fields=['request', 'id'], name='approval_action_request'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(models.Q(('kind__in', ['rejected', 'changes_requested', 'emergency_approved']), _negated=True), models.Q(('comment', ''), _negated=True), _connector='OR'), name='approval_action_says_why'),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name='AuthorityLimit',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
+                ('updated_at', models.DateTimeField(auto_now=True)),
+                ('version', models.PositiveIntegerField(default=1, editable=False)),
+                (
+                    'role',
+                    models.CharField(
+                        blank=True, choices=[('administrator', 'Administrator'), ('finance_manager', 'Finance manager'), ('finance_staff', 'Finance staff'), ('department_manager', 'Department manager'), ('approver', 'Approver'), ('auditor', 'Auditor'), ('service_account', 'Service account')], max_length=20
+                    ),
+                ),
+                ('request_type', models.CharField(blank=True, max_length=50)),
+                ('max_amount', core.money.MoneyField(blank=True, decimal_places=4, max_digits=20, null=True)),
+                ('currency', core.money.CurrencyField(max_length=3)),
+                ('is_ultimate', models.BooleanField(default=False, help_text='Decides when no manager up the line has the authority.')),
+                ('entity', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='authority_limits', to='entities.entity')),
+                ('user', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='authority_limits', to=settings.AUTH_USER_MODEL)),
+            ],
+            options={
+                'db_table': 'approval_authority_limits',
+                'ordering': ['entity', 'role', 'user'],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(models.Q(('role', ''), ('user__isnull', False)), models.Q(('user__isnull', True), models.Q(('role', ''), _negated=True)), _connector='OR'), name='approval_limit_of_a_person_or_a_role'),
+                    models.CheckConstraint(condition=models.Q(('max_amount__isnull', True), ('max_amount__gte', 0), _connector='OR'), name='approval_limit_not_negative'),
+                    models.CheckConstraint(condition=models.Q(('is_ultimate', False), models.Q(('max_amount__isnull', True), ('user__isnull', False)), _connector='OR'), name='approval_ultimate_is_a_person_without_limit'),
+                    models.UniqueConstraint(fields=('user', 'role', 'entity', 'request_type'), name='approval_limit_once', nulls_distinct=False),
+                    models.UniqueConstraint(condition=models.Q(('is_ultimate', True)), fields=('entity', 'request_type'), name='approval_one_ultimate_approver', nulls_distinct=False),
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name='DutyException',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -563,190 +749,10 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'approval_duty_exceptions',
                 'ordering': ['-valid_to'],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('valid_to__gt', models.F('valid_from'))), name='approval_duty_exception_dates_ordered'),
+                    models.CheckConstraint(condition=models.Q(('owner', models.F('user')), _negated=True), name='approval_duty_exception_owned_by_another'),
+                ],
             },
         ),
-        migrations.AddIndex(
-            model_name='approvalrequest',
-            index=models.Index(fields=['status', '-id'], name='approval_request_status'),
-        ),
-        migrations.AddIndex(
-            model_name='approvalrequest',
-            index=models.Index(fields=['entity', '-id'], name='approval_request_entity'),
-        ),
-        migrations.AddIndex(
-            model_name='approvalrequest',
-            index=models.Index(fields=['department', '-id'], name='approval_request_department'),
-        ),
-        migrations.AddIndex(
-            model_name='approvalrequest',
-            index=models.Index(fields=['requester', '-id'], name='approval_request_requester'),
-        ),
-        migrations.AddIndex(
-            model_name='approvalrequest',
-            index=models.Index(fields=['request_type', 'subject_id'], name='approval_request_subject'),
-        ),
-        migrations.AddIndex(
-            model_name='approvalrequest',
-            index=models.Index(condition=models.Q(('status__in', ['pending', 'blocked', 'changes_requested'])), fields=['expires_at'], name='approval_request_expiry'),
-        ),
-        migrations.AddConstraint(
-            model_name='approvalrequest',
-            constraint=models.CheckConstraint(condition=models.Q(('amount__gte', 0)), name='approval_request_not_negative'),
-        ),
-        migrations.AddConstraint(
-            model_name='approvalrequest',
-            constraint=models.CheckConstraint(condition=models.Q(('quantity__isnull', True), ('quantity__gt', 0), _connector='OR'), name='approval_request_some_quantity'),
-        ),
-        migrations.AddConstraint(
-            model_name='approvalrequest',
-            constraint=models.CheckConstraint(condition=models.Q(('status', 'draft'), models.Q(('round__gte', 1), ('submitted_at__isnull', False)), _connector='OR'), name='approval_request_submitted'),
-        ),
-        migrations.AddConstraint(
-            model_name='approvalrequest',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('decided_at__isnull', True), ('status__in', ['draft', 'pending', 'blocked', 'changes_requested'])), models.Q(('decided_at__isnull', False), ('status__in', ['approved', 'rejected', 'withdrawn', 'expired'])), _connector='OR'), name='approval_request_decided_when_closed'),
-        ),
-        migrations.AddConstraint(
-            model_name='approvalrequest',
-            constraint=models.CheckConstraint(condition=models.Q(('emergency_reviewed_by__isnull', True), models.Q(('emergency_reviewed_by', models.F('requester')), _negated=True), _connector='OR'), name='approval_emergency_reviewed_by_another'),
-        ),
-        migrations.AddConstraint(
-            model_name='approvalattachment',
-            constraint=models.UniqueConstraint(condition=models.Q(('removed_at__isnull', True)), fields=('request', 'sha256'), name='approval_attachment_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='approvalrule',
-            constraint=models.CheckConstraint(condition=models.Q(('amount_from__gte', 0)), name='approval_rule_from_not_negative'),
-        ),
-        migrations.AddConstraint(
-            model_name='approvalrule',
-            constraint=models.CheckConstraint(condition=models.Q(('amount_to__isnull', True), ('amount_to__gt', models.F('amount_from')), _connector='OR'), name='approval_rule_band_ordered'),
-        ),
-        migrations.AddConstraint(
-            model_name='approvalrule',
-            constraint=models.CheckConstraint(condition=models.Q(('valid_from__isnull', True), ('valid_to__isnull', True), ('valid_to__gt', models.F('valid_from')), _connector='OR'), name='approval_rule_dates_ordered'),
-        ),
-        migrations.AddConstraint(
-            model_name='approvalrule',
-            constraint=models.CheckConstraint(condition=models.Q(('also', True), ('auto_approve', True), _negated=True), name='approval_rule_also_asks_somebody'),
-        ),
-        migrations.AddConstraint(
-            model_name='approvalrule',
-            constraint=django.contrib.postgres.constraints.ExclusionConstraint(condition=models.Q(('also', False), ('is_active', True)), expressions=[(models.Func(django.db.models.expressions.CombinedExpression(models.Func(models.F('request_type'), models.Value(0), function='hashtextextended', output_field=models.BigIntegerField()), '/', models.Value(2)), django.db.models.expressions.CombinedExpression(models.Func(models.F('request_type'), models.Value(0), function='hashtextextended', output_field=models.BigIntegerField()), '/', models.Value(2)), models.Value('[]', output_field=models.CharField()), function='int8range'), '&&'), (models.Func(django.db.models.expressions.CombinedExpression(models.Func(models.F('currency'), models.Value(0), function='hashtextextended', output_field=models.BigIntegerField()), '/', models.Value(2)), django.db.models.expressions.CombinedExpression(models.Func(models.F('currency'), models.Value(0), function='hashtextextended', output_field=models.BigIntegerField()), '/', models.Value(2)), models.Value('[]', output_field=models.CharField()), function='int8range'), '&&'), (models.Func(django.db.models.functions.comparison.Coalesce(models.F('entity_id'), models.Value(0)), django.db.models.functions.comparison.Coalesce(models.F('entity_id'), models.Value(0)), models.Value('[]', output_field=models.CharField()), function='int8range'), '&&'), (models.Func(django.db.models.functions.comparison.Coalesce(models.F('department_id'), models.Value(0)), django.db.models.functions.comparison.Coalesce(models.F('department_id'), models.Value(0)), models.Value('[]', output_field=models.CharField()), function='int8range'), '&&'), (models.Func(models.F('priority'), models.F('priority'), models.Value('[]', output_field=models.CharField()), function='int8range'), '&&'), (models.Func(models.F('amount_from'), models.F('amount_to'), function='numrange', output_field=models.DecimalField()), '&&'), (models.Func(models.F('valid_from'), models.F('valid_to'), function='daterange', output_field=models.DateField()), '&&')], name='approval_rule_no_overlap'),
-        ),
-        migrations.AddConstraint(
-            model_name='approvallevel',
-            constraint=models.UniqueConstraint(fields=('rule', 'order'), name='approval_level_order_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='approvallevel',
-            constraint=models.CheckConstraint(condition=models.Q(('required_approvals__isnull', True), ('required_approvals__gte', 1), _connector='OR'), name='approval_level_needs_somebody'),
-        ),
-        migrations.AddConstraint(
-            model_name='approvallevel',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('approver_kind', 'role'), _negated=True), models.Q(('role', ''), _negated=True), _connector='OR'), name='approval_level_role_named'),
-        ),
-        migrations.AddConstraint(
-            model_name='approvallevel',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('escalation_target', 'user'), _negated=True), ('escalation_user__isnull', False), _connector='OR'), name='approval_level_escalation_user_named'),
-        ),
-        migrations.AddConstraint(
-            model_name='approvallevel',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('escalation_target', 'role'), _negated=True), models.Q(('escalation_role', ''), _negated=True), _connector='OR'), name='approval_level_escalation_role_named'),
-        ),
-        migrations.AddConstraint(
-            model_name='approvallevel',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('reminder_hours__isnull', True), ('reminder_hours__gte', 1), _connector='OR'), models.Q(('escalation_hours__isnull', True), ('escalation_hours__gte', 1), _connector='OR')), name='approval_level_timers_positive'),
-        ),
-        migrations.AddIndex(
-            model_name='approvalstep',
-            index=models.Index(condition=models.Q(('escalates_at__isnull', False), ('status', 'open')), fields=['escalates_at'], name='approval_step_escalation'),
-        ),
-        migrations.AddConstraint(
-            model_name='approvalstep',
-            constraint=models.UniqueConstraint(fields=('request', 'round', 'order'), name='approval_step_order_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='approvalstep',
-            constraint=models.CheckConstraint(condition=models.Q(('required_approvals__gte', 1)), name='approval_step_needs_somebody'),
-        ),
-        migrations.AddIndex(
-            model_name='approvalaction',
-            index=models.Index(fields=['request', 'id'], name='approval_action_request'),
-        ),
-        migrations.AddConstraint(
-            model_name='approvalaction',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('kind__in', ['rejected', 'changes_requested', 'emergency_approved']), _negated=True), models.Q(('comment', ''), _negated=True), _connector='OR'), name='approval_action_says_why'),
-        ),
-        migrations.AddIndex(
-            model_name='approvaltask',
-            index=models.Index(condition=models.Q(('status', 'open')), fields=['approver', 'request'], name='approval_task_inbox'),
-        ),
-        migrations.AddIndex(
-            model_name='approvaltask',
-            index=models.Index(fields=['acted_by', '-acted_at'], name='approval_task_decided_by'),
-        ),
-        migrations.AddIndex(
-            model_name='approvaltask',
-            index=models.Index(condition=models.Q(('remind_at__isnull', False), ('status', 'open')), fields=['remind_at'], name='approval_task_reminders'),
-        ),
-        migrations.AddConstraint(
-            model_name='approvaltask',
-            constraint=models.UniqueConstraint(fields=('step', 'approver'), name='approval_task_once_per_person'),
-        ),
-        migrations.AddConstraint(
-            model_name='approvaltask',
-            constraint=models.UniqueConstraint(condition=models.Q(('status__in', ['approved', 'rejected'])), fields=('step', 'acted_by'), name='approval_one_vote_per_person'),
-        ),
-        migrations.AddConstraint(
-            model_name='approvaltask',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status__in', ['approved', 'rejected']), _negated=True), models.Q(('acted_at__isnull', False), ('acted_by__isnull', False)), _connector='OR'), name='approval_task_vote_has_a_voter'),
-        ),
-        migrations.AddConstraint(
-            model_name='authoritylimit',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('role', ''), ('user__isnull', False)), models.Q(('user__isnull', True), models.Q(('role', ''), _negated=True)), _connector='OR'), name='approval_limit_of_a_person_or_a_role'),
-        ),
-        migrations.AddConstraint(
-            model_name='authoritylimit',
-            constraint=models.CheckConstraint(condition=models.Q(('max_amount__isnull', True), ('max_amount__gte', 0), _connector='OR'), name='approval_limit_not_negative'),
-        ),
-        migrations.AddConstraint(
-            model_name='authoritylimit',
-            constraint=models.CheckConstraint(condition=models.Q(('is_ultimate', False), models.Q(('max_amount__isnull', True), ('user__isnull', False)), _connector='OR'), name='approval_ultimate_is_a_person_without_limit'),
-        ),
-        migrations.AddConstraint(
-            model_name='authoritylimit',
-            constraint=models.UniqueConstraint(fields=('user', 'role', 'entity', 'request_type'), name='approval_limit_once', nulls_distinct=False),
-        ),
-        migrations.AddConstraint(
-            model_name='authoritylimit',
-            constraint=models.UniqueConstraint(condition=models.Q(('is_ultimate', True)), fields=('entity', 'request_type'), name='approval_one_ultimate_approver', nulls_distinct=False),
-        ),
-        migrations.AddIndex(
-            model_name='delegation',
-            index=models.Index(fields=['delegate', 'valid_to'], name='approval_delegation_delegate'),
-        ),
-        migrations.AddIndex(
-            model_name='delegation',
-            index=models.Index(fields=['delegator', 'valid_to'], name='approval_delegation_delegator'),
-        ),
-        migrations.AddConstraint(
-            model_name='delegation',
-            constraint=models.CheckConstraint(condition=models.Q(('delegator', models.F('delegate')), _negated=True), name='approval_delegation_to_another'),
-        ),
-        migrations.AddConstraint(
-            model_name='delegation',
-            constraint=models.CheckConstraint(condition=models.Q(('valid_to__gt', models.F('valid_from'))), name='approval_delegation_dates_ordered'),
-        ),
-        migrations.AddConstraint(
-            model_name='delegation',
-            constraint=models.CheckConstraint(condition=models.Q(('max_amount__isnull', True), models.Q(('max_amount__gt', 0), models.Q(('currency', ''), _negated=True)), _connector='OR'), name='approval_delegation_limit_in_a_currency'),
-        ),
-        migrations.AddConstraint(
-            model_name='dutyexception',
-            constraint=models.CheckConstraint(condition=models.Q(('valid_to__gt', models.F('valid_from'))), name='approval_duty_exception_dates_ordered'),
-        ),
-        migrations.AddConstraint(
-            model_name='dutyexception',
-            constraint=models.CheckConstraint(condition=models.Q(('owner', models.F('user')), _negated=True), name='approval_duty_exception_owned_by_another'),
-        ),
-    ]
+    ])

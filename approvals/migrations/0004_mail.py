@@ -10,6 +10,7 @@ from django.db import migrations, models
 
 import core.clock
 import core.history
+from core.migration_operations import at_once
 
 
 class Migration(migrations.Migration):
@@ -19,7 +20,21 @@ class Migration(migrations.Migration):
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
-    operations = [
+    operations = at_once([
+        migrations.AddConstraint(
+            model_name="approvallink",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "expires_at__lte",
+                        django.db.models.expressions.CombinedExpression(
+                            models.F("created_at"), "+", models.Value(datetime.timedelta(days=3))
+                        ),
+                    )
+                ),
+                name="approval_link_lives_72_hours_at_most",
+            ),
+        ),
         migrations.CreateModel(
             name="ApprovalMailPreference",
             fields=[
@@ -47,25 +62,17 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("digest_sent_on", models.DateField(blank=True, editable=False, null=True)),
+                (
+                    "user",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="approval_mail_preference",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
                 "db_table": "approval_mail_preferences",
-                "default_permissions": (),
-            },
-        ),
-        migrations.CreateModel(
-            name="ApprovalNews",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("for_digest", models.BooleanField(default=False)),
-            ],
-            options={
-                "db_table": "approval_news",
                 "default_permissions": (),
             },
         ),
@@ -125,6 +132,26 @@ class Migration(migrations.Migration):
                         choices=[("+", "Created"), ("~", "Changed"), ("-", "Deleted")], max_length=1
                     ),
                 ),
+                (
+                    "history_user",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
                 "verbose_name": "historical approval mail preference",
@@ -134,99 +161,64 @@ class Migration(migrations.Migration):
             },
             bases=(simple_history.models.HistoricalChanges, models.Model),
         ),
-        migrations.AddConstraint(
-            model_name="approvallink",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    (
-                        "expires_at__lte",
-                        django.db.models.expressions.CombinedExpression(
-                            models.F("created_at"), "+", models.Value(datetime.timedelta(days=3))
-                        ),
-                    )
+        migrations.CreateModel(
+            name="ApprovalNews",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
                 ),
-                name="approval_link_lives_72_hours_at_most",
-            ),
+                ("for_digest", models.BooleanField(default=False)),
+                (
+                    "digest",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="core.notification",
+                    ),
+                ),
+                (
+                    "notification",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="approval_news",
+                        to="core.notification",
+                    ),
+                ),
+                (
+                    "request",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="approvals.approvalrequest",
+                    ),
+                ),
+                (
+                    "task",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="approvals.approvaltask",
+                    ),
+                ),
+            ],
+            options={
+                "db_table": "approval_news",
+                "default_permissions": (),
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("digest__isnull", True), ("for_digest", True)),
+                        fields=["notification"],
+                        name="approval_news_for_digest",
+                    ),
+                    models.Index(fields=["digest"], name="approval_news_digest"),
+                ],
+            },
         ),
-        migrations.AddField(
-            model_name="approvalmailpreference",
-            name="user",
-            field=models.OneToOneField(
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="approval_mail_preference",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="approvalnews",
-            name="digest",
-            field=models.ForeignKey(
-                blank=True,
-                null=True,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="+",
-                to="core.notification",
-            ),
-        ),
-        migrations.AddField(
-            model_name="approvalnews",
-            name="notification",
-            field=models.OneToOneField(
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="approval_news",
-                to="core.notification",
-            ),
-        ),
-        migrations.AddField(
-            model_name="approvalnews",
-            name="request",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.CASCADE, related_name="+", to="approvals.approvalrequest"
-            ),
-        ),
-        migrations.AddField(
-            model_name="approvalnews",
-            name="task",
-            field=models.ForeignKey(
-                blank=True,
-                null=True,
-                on_delete=django.db.models.deletion.CASCADE,
-                related_name="+",
-                to="approvals.approvaltask",
-            ),
-        ),
-        migrations.AddField(
-            model_name="historicalapprovalmailpreference",
-            name="history_user",
-            field=models.ForeignKey(
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="historicalapprovalmailpreference",
-            name="user",
-            field=models.ForeignKey(
-                blank=True,
-                db_constraint=False,
-                null=True,
-                on_delete=django.db.models.deletion.DO_NOTHING,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="approvalnews",
-            index=models.Index(
-                condition=models.Q(("digest__isnull", True), ("for_digest", True)),
-                fields=["notification"],
-                name="approval_news_for_digest",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="approvalnews",
-            index=models.Index(fields=["digest"], name="approval_news_digest"),
-        ),
-    ]
+    ])

@@ -4,6 +4,8 @@ import core.history
 from django.conf import settings
 from django.db import migrations, models
 
+from core.migration_operations import at_once
+
 
 class Migration(migrations.Migration):
 
@@ -14,7 +16,7 @@ class Migration(migrations.Migration):
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
-    operations = [
+    operations = at_once([
         migrations.AddField(
             model_name='approvallevel',
             name='comment_required',
@@ -49,4 +51,4 @@ class Migration(migrations.Migration):
             model_name='approvalrequest',
             index=models.Index(condition=models.Q(('emergency_review_due__isnull', False), ('emergency_reviewed_by__isnull', True)), fields=['emergency_review_due'], name='approval_request_review'),
         ),
-    ]
+    ])

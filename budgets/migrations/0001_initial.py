@@ -14,9 +14,10 @@ import simple_history.models
 from django.conf import settings
 from django.db import migrations, models
 
+from core.migration_operations import at_once
+
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -24,7 +25,7 @@ class Migration(migrations.Migration):
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
-    operations = [
+    operations = at_once([
         migrations.CreateModel(
             name='Budget',
             fields=[
@@ -72,180 +73,73 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'budgets',
                 'ordering': ['-period_start', 'name', 'id'],
-                'permissions': [('charge_budget', 'Can charge and commit a budget'), ('close_budget', 'Can open and close a budget period'), ('post_soft_closed_budget', 'Can post to a soft-closed budget'), ('transfer_budget', 'Can move money between budgets'), ('approve_budget_change', 'Can approve transfers, revisions and reopenings'), ('override_budget', 'Can let a budget be exceeded')],
-            },
-        ),
-        migrations.CreateModel(
-            name='BudgetEntry',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('allocation', 'Allocation'), ('commitment', 'Commitment'), ('release', 'Release'), ('consumption', 'Consumption'), ('charge', 'Charge'), ('refund', 'Refund'), ('adjustment', 'Adjustment'), ('transfer', 'Transfer'), ('rollover', 'Rollover'), ('override', 'Override')], max_length=12)),
-                ('allocated_delta', core.money.MoneyField(decimal_places=4, default=0, max_digits=20)),
-                ('committed_delta', core.money.MoneyField(decimal_places=4, default=0, max_digits=20)),
-                ('spent_delta', core.money.MoneyField(decimal_places=4, default=0, max_digits=20)),
-                ('override_delta', core.money.MoneyField(decimal_places=4, default=0, max_digits=20)),
-                ('document_amount', core.money.MoneyField(decimal_places=4, max_digits=20)),
-                ('document_currency', core.money.CurrencyField(max_length=3)),
-                ('rate', core.money.RateField(decimal_places=10, default=1, max_digits=20)),
-                ('rate_date', models.DateField(null=True)),
-                ('fx_variance', core.money.MoneyField(decimal_places=4, default=0, max_digits=20)),
-                ('tax_recoverable', models.BooleanField(default=False, help_text="Whether the document's tax was left out because it comes back (BUD-30).")),
-                ('posting_date', models.DateField()),
-                ('description', models.CharField(max_length=500)),
-                ('reference', models.CharField(blank=True, max_length=100)),
-                ('reason', models.CharField(blank=True, max_length=500)),
-                ('source_type', models.CharField(blank=True, max_length=50)),
-                ('source_id', models.CharField(blank=True, max_length=64)),
-                ('source_line', models.PositiveIntegerField(default=0)),
-                ('source_revision', models.PositiveIntegerField(default=0)),
-                ('created_at', models.DateTimeField()),
-                ('request_id', models.CharField(blank=True, max_length=64)),
-                ('actor', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('budget', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='entries', to='budgets.budget')),
-                ('counterpart', models.ForeignKey(blank=True, db_index=False, help_text='The other budget of a transfer or rollover.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='budgets.budget')),
-                ('reverses', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='reversed_by', to='budgets.budgetentry')),
-            ],
-            options={
-                'verbose_name_plural': 'budget entries',
-                'db_table': 'budget_entries',
-                'ordering': ['-id'],
-            },
-        ),
-        migrations.CreateModel(
-            name='BudgetAlert',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('level', models.CharField(choices=[('alert', 'Alert'), ('warning', 'Warning'), ('critical', 'Critical')], max_length=10)),
-                ('threshold_percent', models.DecimalField(decimal_places=2, max_digits=6)),
-                ('utilization_percent', models.DecimalField(decimal_places=2, max_digits=12)),
-                ('used_amount', core.money.MoneyField(decimal_places=4, max_digits=20)),
-                ('allocated_amount', core.money.MoneyField(decimal_places=4, max_digits=20)),
-                ('created_at', models.DateTimeField()),
-                ('rearmed_at', models.DateTimeField(blank=True, null=True)),
-                ('budget', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='alerts', to='budgets.budget')),
-                ('entry', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='budgets.budgetentry')),
-            ],
-            options={
-                'db_table': 'budget_alerts',
-                'ordering': ['-id'],
-            },
-        ),
-        migrations.CreateModel(
-            name='BudgetException',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('over_by', core.money.MoneyField(decimal_places=4, max_digits=20)),
-                ('created_at', models.DateTimeField()),
-                ('budget', models.ForeignKey(help_text="The budget that was exceeded: the entry's own, or a control point above it.", on_delete=django.db.models.deletion.PROTECT, related_name='exceptions', to='budgets.budget')),
-                ('entry', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='exceptions', to='budgets.budgetentry')),
-            ],
-            options={
-                'db_table': 'budget_exceptions',
-                'ordering': ['-id'],
-            },
-        ),
-        migrations.CreateModel(
-            name='BudgetMonth',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('month', models.DateField(help_text='The first day of the month.')),
-                ('amount', core.money.MoneyField(decimal_places=4, max_digits=20)),
-                ('budget', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='months', to='budgets.budget')),
-            ],
-            options={
-                'db_table': 'budget_months',
-                'ordering': ['budget', 'month'],
-                'default_permissions': (),
-            },
-        ),
-        migrations.CreateModel(
-            name='BudgetOverride',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('status', models.CharField(choices=[('proposed', 'Proposed'), ('approved', 'Approved'), ('rejected', 'Rejected')], default='proposed', max_length=10)),
-                ('reason', models.CharField(max_length=500)),
-                ('decided_at', models.DateTimeField(blank=True, null=True)),
-                ('decision_comment', models.CharField(blank=True, max_length=500)),
-                ('limit', core.money.MoneyField(decimal_places=4, max_digits=20)),
-                ('used_amount', core.money.MoneyField(blank=True, decimal_places=4, max_digits=20, null=True)),
-                ('used_at', models.DateTimeField(blank=True, null=True)),
-                ('before', models.JSONField(blank=True, default=dict, help_text="The budget's figures before its use.")),
-                ('after', models.JSONField(blank=True, default=dict)),
-                ('budget', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='overrides', to='budgets.budget')),
-                ('decided_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('entry', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='override', to='budgets.budgetentry')),
-                ('requested_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-            ],
-            options={
-                'db_table': 'budget_overrides',
-                'ordering': ['-id'],
-            },
-        ),
-        migrations.CreateModel(
-            name='BudgetRevision',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('status', models.CharField(choices=[('proposed', 'Proposed'), ('approved', 'Approved'), ('rejected', 'Rejected')], default='proposed', max_length=10)),
-                ('reason', models.CharField(max_length=500)),
-                ('decided_at', models.DateTimeField(blank=True, null=True)),
-                ('decision_comment', models.CharField(blank=True, max_length=500)),
-                ('number', models.PositiveIntegerField()),
-                ('delta', core.money.MoneyField(decimal_places=4, max_digits=20)),
-                ('budget', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='revisions', to='budgets.budget')),
-                ('decided_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('requested_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-            ],
-            options={
-                'db_table': 'budget_revisions',
-                'ordering': ['-id'],
-            },
-        ),
-        migrations.CreateModel(
-            name='BudgetRollover',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('status', models.CharField(choices=[('posted', 'Posted'), ('undone', 'Undone')], default='posted', max_length=10)),
-                ('lines', models.JSONField(default=list, help_text='The rows that the preview showed and the run posted.')),
-                ('undone_at', models.DateTimeField(blank=True, null=True)),
-                ('created_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('from_budget', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rollovers_out', to='budgets.budget')),
-                ('to_budget', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rollovers_in', to='budgets.budget')),
-                ('undone_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-            ],
-            options={
-                'db_table': 'budget_rollovers',
-                'ordering': ['-id'],
-            },
-        ),
-        migrations.CreateModel(
-            name='BudgetTransfer',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('status', models.CharField(choices=[('proposed', 'Proposed'), ('approved', 'Approved'), ('rejected', 'Rejected')], default='proposed', max_length=10)),
-                ('reason', models.CharField(max_length=500)),
-                ('decided_at', models.DateTimeField(blank=True, null=True)),
-                ('decision_comment', models.CharField(blank=True, max_length=500)),
-                ('amount', core.money.MoneyField(decimal_places=4, max_digits=20)),
-                ('owner_approved_at', models.DateTimeField(blank=True, null=True)),
-                ('finance_approved_at', models.DateTimeField(blank=True, null=True)),
-                ('decided_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('finance_approved_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('from_budget', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='transfers_out', to='budgets.budget')),
-                ('owner_approved_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('requested_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('to_budget', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='transfers_in', to='budgets.budget')),
-            ],
-            options={
-                'db_table': 'budget_transfers',
-                'ordering': ['-id'],
+                'permissions': [
+                    ('charge_budget', 'Can charge and commit a budget'),
+                    ('close_budget', 'Can open and close a budget period'),
+                    ('post_soft_closed_budget', 'Can post to a soft-closed budget'),
+                    ('transfer_budget', 'Can move money between budgets'),
+                    ('approve_budget_change', 'Can approve transfers, revisions and reopenings'),
+                    ('override_budget', 'Can let a budget be exceeded'),
+                ],
+                'indexes': [
+                    models.Index(fields=['entity', '-period_start'], name='budget_entity_period'),
+                    models.Index(fields=['department', '-period_start'], name='budget_department_period'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('period_end__gt', models.F('period_start'))), name='budget_period_ordered'),
+                    models.CheckConstraint(condition=models.Q(('allocated_amount__gte', 0)), name='budget_allocated_not_negative'),
+                    models.CheckConstraint(condition=models.Q(('committed_amount__gte', 0)), name='budget_committed_not_negative'),
+                    models.CheckConstraint(condition=models.Q(('override_amount__gte', 0)), name='budget_override_not_negative'),
+                    models.CheckConstraint(condition=models.Q(('overspend_limit__isnull', True), ('overspend_limit__gte', 0), _connector='OR'), name='budget_overspend_limit_not_negative'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('over_invoice_percent__isnull', True), ('over_invoice_percent__gte', 0), _connector='OR'), models.Q(('over_invoice_amount__isnull', True), ('over_invoice_amount__gte', 0), _connector='OR')), name='budget_over_invoice_not_negative'),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(('control', 'absolute'), _negated=True), ('allocated_amount__gte', django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(models.F('spent_amount'), '+', models.F('committed_amount')), '-', models.F('override_amount'))), _connector='OR'
+                        ),
+                        name='budget_never_overspent',
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(('control', 'advisory'), _negated=True),
+                            ('overspend_limit__isnull', True),
+                            (
+                                'allocated_amount__gte',
+                                django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(models.F('spent_amount'), '+', models.F('committed_amount')), '-', models.F('override_amount')), '-', models.F('overspend_limit')),
+                            ),
+                            _connector='OR',
+                        ),
+                        name='budget_within_overspend_limit',
+                    ),
+                    django.contrib.postgres.constraints.ExclusionConstraint(
+                        expressions=[
+                            (models.Func(models.F('entity_id'), models.F('entity_id'), models.Value('[]', output_field=models.CharField()), function='int8range'), '&&'),
+                            (models.Func(django.db.models.functions.comparison.Coalesce(models.F('department_id'), models.Value(0)), django.db.models.functions.comparison.Coalesce(models.F('department_id'), models.Value(0)), models.Value('[]', output_field=models.CharField()), function='int8range'), '&&'),
+                            (
+                                models.Func(
+                                    django.db.models.expressions.CombinedExpression(
+                                        models.Func(
+                                            django.db.models.functions.text.Lower(django.db.models.functions.comparison.Coalesce(django.db.models.functions.comparison.NullIf(models.F('category'), models.Value('')), models.F('name'))), models.Value(0), function='hashtextextended', output_field=models.BigIntegerField()
+                                        ),
+                                        '/',
+                                        models.Value(2),
+                                    ),
+                                    django.db.models.expressions.CombinedExpression(
+                                        models.Func(
+                                            django.db.models.functions.text.Lower(django.db.models.functions.comparison.Coalesce(django.db.models.functions.comparison.NullIf(models.F('category'), models.Value('')), models.F('name'))), models.Value(0), function='hashtextextended', output_field=models.BigIntegerField()
+                                        ),
+                                        '/',
+                                        models.Value(2),
+                                    ),
+                                    models.Value('[]', output_field=models.CharField()),
+                                    function='int8range',
+                                ),
+                                '&&',
+                            ),
+                            (models.Func(models.F('period_start'), models.F('period_end'), function='daterange', output_field=models.DateField()), '&&'),
+                        ],
+                        name='budget_no_overlap',
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -276,12 +170,72 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'budget_commitments',
                 'ordering': ['-id'],
+                'indexes': [
+                    models.Index(condition=models.Q(('status__in', ['pending', 'approved'])), fields=['expires_at', 'budget'], name='commitment_open_by_expiry'),
+                    models.Index(fields=['source_type', 'source_id'], name='commitment_source'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='commitment_positive'),
+                    models.CheckConstraint(condition=models.Q(('consumed_amount__gte', 0), ('released_amount__gte', 0)), name='commitment_use_not_negative'),
+                    models.CheckConstraint(condition=models.Q(('amount__gte', django.db.models.expressions.CombinedExpression(models.F('consumed_amount'), '+', models.F('released_amount')))), name='commitment_not_overused'),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(('amount__gt', django.db.models.expressions.CombinedExpression(models.F('consumed_amount'), '+', models.F('released_amount'))), ('status__in', ['pending', 'approved'])),
+                            models.Q(('amount', django.db.models.expressions.CombinedExpression(models.F('consumed_amount'), '+', models.F('released_amount'))), ('status__in', ['consumed', 'released', 'expired'])),
+                            _connector='OR',
+                        ),
+                        name='commitment_open_while_something_remains',
+                    ),
+                ],
             },
         ),
-        migrations.AddField(
-            model_name='budgetentry',
-            name='commitment',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='entries', to='budgets.commitment'),
+        migrations.CreateModel(
+            name='BudgetEntry',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                (
+                    'kind',
+                    models.CharField(
+                        choices=[('allocation', 'Allocation'), ('commitment', 'Commitment'), ('release', 'Release'), ('consumption', 'Consumption'), ('charge', 'Charge'), ('refund', 'Refund'), ('adjustment', 'Adjustment'), ('transfer', 'Transfer'), ('rollover', 'Rollover'), ('override', 'Override')], max_length=12
+                    ),
+                ),
+                ('allocated_delta', core.money.MoneyField(decimal_places=4, default=0, max_digits=20)),
+                ('committed_delta', core.money.MoneyField(decimal_places=4, default=0, max_digits=20)),
+                ('spent_delta', core.money.MoneyField(decimal_places=4, default=0, max_digits=20)),
+                ('override_delta', core.money.MoneyField(decimal_places=4, default=0, max_digits=20)),
+                ('document_amount', core.money.MoneyField(decimal_places=4, max_digits=20)),
+                ('document_currency', core.money.CurrencyField(max_length=3)),
+                ('rate', core.money.RateField(decimal_places=10, default=1, max_digits=20)),
+                ('rate_date', models.DateField(null=True)),
+                ('fx_variance', core.money.MoneyField(decimal_places=4, default=0, max_digits=20)),
+                ('tax_recoverable', models.BooleanField(default=False, help_text="Whether the document's tax was left out because it comes back (BUD-30).")),
+                ('posting_date', models.DateField()),
+                ('description', models.CharField(max_length=500)),
+                ('reference', models.CharField(blank=True, max_length=100)),
+                ('reason', models.CharField(blank=True, max_length=500)),
+                ('source_type', models.CharField(blank=True, max_length=50)),
+                ('source_id', models.CharField(blank=True, max_length=64)),
+                ('source_line', models.PositiveIntegerField(default=0)),
+                ('source_revision', models.PositiveIntegerField(default=0)),
+                ('created_at', models.DateTimeField()),
+                ('request_id', models.CharField(blank=True, max_length=64)),
+                ('actor', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('budget', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='entries', to='budgets.budget')),
+                ('counterpart', models.ForeignKey(blank=True, db_index=False, help_text='The other budget of a transfer or rollover.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='budgets.budget')),
+                ('reverses', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='reversed_by', to='budgets.budgetentry')),
+                ('commitment', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='entries', to='budgets.commitment')),
+            ],
+            options={
+                'verbose_name_plural': 'budget entries',
+                'db_table': 'budget_entries',
+                'ordering': ['-id'],
+                'indexes': [
+                    models.Index(fields=['budget', 'posting_date'], name='budget_entry_by_date'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(condition=models.Q(('source_type', ''), _negated=True), fields=('source_type', 'source_id', 'source_line', 'source_revision', 'kind', 'budget'), name='budget_entry_source_once'),
+                ],
+            },
         ),
         migrations.CreateModel(
             name='HistoricalBudget',
@@ -335,6 +289,179 @@ class Migration(migrations.Migration):
             bases=(simple_history.models.HistoricalChanges, models.Model),
         ),
         migrations.CreateModel(
+            name='BudgetAlert',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('level', models.CharField(choices=[('alert', 'Alert'), ('warning', 'Warning'), ('critical', 'Critical')], max_length=10)),
+                ('threshold_percent', models.DecimalField(decimal_places=2, max_digits=6)),
+                ('utilization_percent', models.DecimalField(decimal_places=2, max_digits=12)),
+                ('used_amount', core.money.MoneyField(decimal_places=4, max_digits=20)),
+                ('allocated_amount', core.money.MoneyField(decimal_places=4, max_digits=20)),
+                ('created_at', models.DateTimeField()),
+                ('rearmed_at', models.DateTimeField(blank=True, null=True)),
+                ('budget', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='alerts', to='budgets.budget')),
+                ('entry', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='budgets.budgetentry')),
+            ],
+            options={
+                'db_table': 'budget_alerts',
+                'ordering': ['-id'],
+                'constraints': [
+                    models.UniqueConstraint(condition=models.Q(('rearmed_at__isnull', True)), fields=('budget', 'level'), name='budget_alert_once_per_crossing'),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name='BudgetException',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('over_by', core.money.MoneyField(decimal_places=4, max_digits=20)),
+                ('created_at', models.DateTimeField()),
+                ('budget', models.ForeignKey(help_text="The budget that was exceeded: the entry's own, or a control point above it.", on_delete=django.db.models.deletion.PROTECT, related_name='exceptions', to='budgets.budget')),
+                ('entry', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='exceptions', to='budgets.budgetentry')),
+            ],
+            options={
+                'db_table': 'budget_exceptions',
+                'ordering': ['-id'],
+                'constraints': [
+                    models.UniqueConstraint(fields=('entry', 'budget'), name='budget_exception_once'),
+                    models.CheckConstraint(condition=models.Q(('over_by__gt', 0)), name='budget_exception_positive'),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name='BudgetMonth',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('month', models.DateField(help_text='The first day of the month.')),
+                ('amount', core.money.MoneyField(decimal_places=4, max_digits=20)),
+                ('budget', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='months', to='budgets.budget')),
+            ],
+            options={
+                'db_table': 'budget_months',
+                'ordering': ['budget', 'month'],
+                'default_permissions': (),
+                'constraints': [
+                    models.UniqueConstraint(fields=('budget', 'month'), name='budget_month_once'),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name='BudgetOverride',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
+                ('updated_at', models.DateTimeField(auto_now=True)),
+                ('status', models.CharField(choices=[('proposed', 'Proposed'), ('approved', 'Approved'), ('rejected', 'Rejected')], default='proposed', max_length=10)),
+                ('reason', models.CharField(max_length=500)),
+                ('decided_at', models.DateTimeField(blank=True, null=True)),
+                ('decision_comment', models.CharField(blank=True, max_length=500)),
+                ('limit', core.money.MoneyField(decimal_places=4, max_digits=20)),
+                ('used_amount', core.money.MoneyField(blank=True, decimal_places=4, max_digits=20, null=True)),
+                ('used_at', models.DateTimeField(blank=True, null=True)),
+                ('before', models.JSONField(blank=True, default=dict, help_text="The budget's figures before its use.")),
+                ('after', models.JSONField(blank=True, default=dict)),
+                ('budget', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='overrides', to='budgets.budget')),
+                ('decided_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('entry', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='override', to='budgets.budgetentry')),
+                ('requested_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+            ],
+            options={
+                'db_table': 'budget_overrides',
+                'ordering': ['-id'],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('limit__gt', 0)), name='budget_override_positive'),
+                    models.CheckConstraint(condition=models.Q(('used_amount__isnull', True), ('used_amount__lte', models.F('limit')), _connector='OR'), name='budget_override_within_limit'),
+                    models.CheckConstraint(condition=models.Q(('decided_by__isnull', True), models.Q(('decided_by', models.F('requested_by')), _negated=True), _connector='OR'), name='budget_override_decided_by_another'),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name='BudgetRevision',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
+                ('updated_at', models.DateTimeField(auto_now=True)),
+                ('status', models.CharField(choices=[('proposed', 'Proposed'), ('approved', 'Approved'), ('rejected', 'Rejected')], default='proposed', max_length=10)),
+                ('reason', models.CharField(max_length=500)),
+                ('decided_at', models.DateTimeField(blank=True, null=True)),
+                ('decision_comment', models.CharField(blank=True, max_length=500)),
+                ('number', models.PositiveIntegerField()),
+                ('delta', core.money.MoneyField(decimal_places=4, max_digits=20)),
+                ('budget', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='revisions', to='budgets.budget')),
+                ('decided_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('requested_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+            ],
+            options={
+                'db_table': 'budget_revisions',
+                'ordering': ['-id'],
+                'constraints': [
+                    models.UniqueConstraint(fields=('budget', 'number'), name='budget_revision_number'),
+                    models.CheckConstraint(condition=models.Q(('delta', 0), _negated=True), name='budget_revision_changes_something'),
+                    models.CheckConstraint(condition=models.Q(('decided_by__isnull', True), models.Q(('decided_by', models.F('requested_by')), _negated=True), _connector='OR'), name='budget_revision_decided_by_another'),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name='BudgetRollover',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
+                ('updated_at', models.DateTimeField(auto_now=True)),
+                ('status', models.CharField(choices=[('posted', 'Posted'), ('undone', 'Undone')], default='posted', max_length=10)),
+                ('lines', models.JSONField(default=list, help_text='The rows that the preview showed and the run posted.')),
+                ('undone_at', models.DateTimeField(blank=True, null=True)),
+                ('created_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('from_budget', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rollovers_out', to='budgets.budget')),
+                ('to_budget', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rollovers_in', to='budgets.budget')),
+                ('undone_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+            ],
+            options={
+                'db_table': 'budget_rollovers',
+                'ordering': ['-id'],
+                'constraints': [
+                    models.UniqueConstraint(condition=models.Q(('status', 'posted')), fields=('from_budget',), name='budget_rolled_over_once'),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name='BudgetTransfer',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
+                ('updated_at', models.DateTimeField(auto_now=True)),
+                ('status', models.CharField(choices=[('proposed', 'Proposed'), ('approved', 'Approved'), ('rejected', 'Rejected')], default='proposed', max_length=10)),
+                ('reason', models.CharField(max_length=500)),
+                ('decided_at', models.DateTimeField(blank=True, null=True)),
+                ('decision_comment', models.CharField(blank=True, max_length=500)),
+                ('amount', core.money.MoneyField(decimal_places=4, max_digits=20)),
+                ('owner_approved_at', models.DateTimeField(blank=True, null=True)),
+                ('finance_approved_at', models.DateTimeField(blank=True, null=True)),
+                ('decided_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('finance_approved_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('from_budget', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='transfers_out', to='budgets.budget')),
+                ('owner_approved_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('requested_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('to_budget', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='transfers_in', to='budgets.budget')),
+            ],
+            options={
+                'db_table': 'budget_transfers',
+                'ordering': ['-id'],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='budget_transfer_positive'),
+                    models.CheckConstraint(condition=models.Q(('from_budget', models.F('to_budget')), _negated=True), name='budget_transfer_between_two'),
+                    models.CheckConstraint(condition=models.Q(('decided_by__isnull', True), models.Q(('decided_by', models.F('requested_by')), _negated=True), _connector='OR'), name='budget_transfer_decided_by_another'),
+                    models.CheckConstraint(condition=models.Q(('owner_approved_by__isnull', True), models.Q(('owner_approved_by', models.F('requested_by')), _negated=True), _connector='OR'), name='budget_transfer_owner_is_another'),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ('finance_approved_by__isnull', True), models.Q(models.Q(('finance_approved_by', models.F('requested_by')), _negated=True), models.Q(('owner_approved_by__isnull', True), models.Q(('finance_approved_by', models.F('owner_approved_by')), _negated=True), _connector='OR')), _connector='OR'
+                        ),
+                        name='budget_transfer_finance_is_another',
+                    ),
+                    models.CheckConstraint(condition=models.Q(models.Q(('status', 'approved'), _negated=True), ('owner_approved_by__isnull', False), _connector='OR'), name='budget_transfer_approved_by_owner'),
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name='PeriodChange',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -350,154 +477,9 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'budget_period_changes',
                 'ordering': ['-id'],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('approved_by__isnull', True), models.Q(('approved_by', models.F('requested_by')), _negated=True), models.Q(('from_status__in', ['closed', 'soft_closed']), ('to_status', 'open'), _negated=True), _connector='OR'), name='budget_reopened_by_a_second_person'),
+                ],
             },
         ),
-        migrations.AddIndex(
-            model_name='budget',
-            index=models.Index(fields=['entity', '-period_start'], name='budget_entity_period'),
-        ),
-        migrations.AddIndex(
-            model_name='budget',
-            index=models.Index(fields=['department', '-period_start'], name='budget_department_period'),
-        ),
-        migrations.AddConstraint(
-            model_name='budget',
-            constraint=models.CheckConstraint(condition=models.Q(('period_end__gt', models.F('period_start'))), name='budget_period_ordered'),
-        ),
-        migrations.AddConstraint(
-            model_name='budget',
-            constraint=models.CheckConstraint(condition=models.Q(('allocated_amount__gte', 0)), name='budget_allocated_not_negative'),
-        ),
-        migrations.AddConstraint(
-            model_name='budget',
-            constraint=models.CheckConstraint(condition=models.Q(('committed_amount__gte', 0)), name='budget_committed_not_negative'),
-        ),
-        migrations.AddConstraint(
-            model_name='budget',
-            constraint=models.CheckConstraint(condition=models.Q(('override_amount__gte', 0)), name='budget_override_not_negative'),
-        ),
-        migrations.AddConstraint(
-            model_name='budget',
-            constraint=models.CheckConstraint(condition=models.Q(('overspend_limit__isnull', True), ('overspend_limit__gte', 0), _connector='OR'), name='budget_overspend_limit_not_negative'),
-        ),
-        migrations.AddConstraint(
-            model_name='budget',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('over_invoice_percent__isnull', True), ('over_invoice_percent__gte', 0), _connector='OR'), models.Q(('over_invoice_amount__isnull', True), ('over_invoice_amount__gte', 0), _connector='OR')), name='budget_over_invoice_not_negative'),
-        ),
-        migrations.AddConstraint(
-            model_name='budget',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('control', 'absolute'), _negated=True), ('allocated_amount__gte', django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(models.F('spent_amount'), '+', models.F('committed_amount')), '-', models.F('override_amount'))), _connector='OR'), name='budget_never_overspent'),
-        ),
-        migrations.AddConstraint(
-            model_name='budget',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('control', 'advisory'), _negated=True), ('overspend_limit__isnull', True), ('allocated_amount__gte', django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(django.db.models.expressions.CombinedExpression(models.F('spent_amount'), '+', models.F('committed_amount')), '-', models.F('override_amount')), '-', models.F('overspend_limit'))), _connector='OR'), name='budget_within_overspend_limit'),
-        ),
-        migrations.AddConstraint(
-            model_name='budget',
-            constraint=django.contrib.postgres.constraints.ExclusionConstraint(expressions=[(models.Func(models.F('entity_id'), models.F('entity_id'), models.Value('[]', output_field=models.CharField()), function='int8range'), '&&'), (models.Func(django.db.models.functions.comparison.Coalesce(models.F('department_id'), models.Value(0)), django.db.models.functions.comparison.Coalesce(models.F('department_id'), models.Value(0)), models.Value('[]', output_field=models.CharField()), function='int8range'), '&&'), (models.Func(django.db.models.expressions.CombinedExpression(models.Func(django.db.models.functions.text.Lower(django.db.models.functions.comparison.Coalesce(django.db.models.functions.comparison.NullIf(models.F('category'), models.Value('')), models.F('name'))), models.Value(0), function='hashtextextended', output_field=models.BigIntegerField()), '/', models.Value(2)), django.db.models.expressions.CombinedExpression(models.Func(django.db.models.functions.text.Lower(django.db.models.functions.comparison.Coalesce(django.db.models.functions.comparison.NullIf(models.F('category'), models.Value('')), models.F('name'))), models.Value(0), function='hashtextextended', output_field=models.BigIntegerField()), '/', models.Value(2)), models.Value('[]', output_field=models.CharField()), function='int8range'), '&&'), (models.Func(models.F('period_start'), models.F('period_end'), function='daterange', output_field=models.DateField()), '&&')], name='budget_no_overlap'),
-        ),
-        migrations.AddConstraint(
-            model_name='budgetalert',
-            constraint=models.UniqueConstraint(condition=models.Q(('rearmed_at__isnull', True)), fields=('budget', 'level'), name='budget_alert_once_per_crossing'),
-        ),
-        migrations.AddConstraint(
-            model_name='budgetexception',
-            constraint=models.UniqueConstraint(fields=('entry', 'budget'), name='budget_exception_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='budgetexception',
-            constraint=models.CheckConstraint(condition=models.Q(('over_by__gt', 0)), name='budget_exception_positive'),
-        ),
-        migrations.AddConstraint(
-            model_name='budgetmonth',
-            constraint=models.UniqueConstraint(fields=('budget', 'month'), name='budget_month_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='budgetoverride',
-            constraint=models.CheckConstraint(condition=models.Q(('limit__gt', 0)), name='budget_override_positive'),
-        ),
-        migrations.AddConstraint(
-            model_name='budgetoverride',
-            constraint=models.CheckConstraint(condition=models.Q(('used_amount__isnull', True), ('used_amount__lte', models.F('limit')), _connector='OR'), name='budget_override_within_limit'),
-        ),
-        migrations.AddConstraint(
-            model_name='budgetoverride',
-            constraint=models.CheckConstraint(condition=models.Q(('decided_by__isnull', True), models.Q(('decided_by', models.F('requested_by')), _negated=True), _connector='OR'), name='budget_override_decided_by_another'),
-        ),
-        migrations.AddConstraint(
-            model_name='budgetrevision',
-            constraint=models.UniqueConstraint(fields=('budget', 'number'), name='budget_revision_number'),
-        ),
-        migrations.AddConstraint(
-            model_name='budgetrevision',
-            constraint=models.CheckConstraint(condition=models.Q(('delta', 0), _negated=True), name='budget_revision_changes_something'),
-        ),
-        migrations.AddConstraint(
-            model_name='budgetrevision',
-            constraint=models.CheckConstraint(condition=models.Q(('decided_by__isnull', True), models.Q(('decided_by', models.F('requested_by')), _negated=True), _connector='OR'), name='budget_revision_decided_by_another'),
-        ),
-        migrations.AddConstraint(
-            model_name='budgetrollover',
-            constraint=models.UniqueConstraint(condition=models.Q(('status', 'posted')), fields=('from_budget',), name='budget_rolled_over_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='budgettransfer',
-            constraint=models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='budget_transfer_positive'),
-        ),
-        migrations.AddConstraint(
-            model_name='budgettransfer',
-            constraint=models.CheckConstraint(condition=models.Q(('from_budget', models.F('to_budget')), _negated=True), name='budget_transfer_between_two'),
-        ),
-        migrations.AddConstraint(
-            model_name='budgettransfer',
-            constraint=models.CheckConstraint(condition=models.Q(('decided_by__isnull', True), models.Q(('decided_by', models.F('requested_by')), _negated=True), _connector='OR'), name='budget_transfer_decided_by_another'),
-        ),
-        migrations.AddConstraint(
-            model_name='budgettransfer',
-            constraint=models.CheckConstraint(condition=models.Q(('owner_approved_by__isnull', True), models.Q(('owner_approved_by', models.F('requested_by')), _negated=True), _connector='OR'), name='budget_transfer_owner_is_another'),
-        ),
-        migrations.AddConstraint(
-            model_name='budgettransfer',
-            constraint=models.CheckConstraint(condition=models.Q(('finance_approved_by__isnull', True), models.Q(models.Q(('finance_approved_by', models.F('requested_by')), _negated=True), models.Q(('owner_approved_by__isnull', True), models.Q(('finance_approved_by', models.F('owner_approved_by')), _negated=True), _connector='OR')), _connector='OR'), name='budget_transfer_finance_is_another'),
-        ),
-        migrations.AddConstraint(
-            model_name='budgettransfer',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status', 'approved'), _negated=True), ('owner_approved_by__isnull', False), _connector='OR'), name='budget_transfer_approved_by_owner'),
-        ),
-        migrations.AddIndex(
-            model_name='commitment',
-            index=models.Index(condition=models.Q(('status__in', ['pending', 'approved'])), fields=['expires_at', 'budget'], name='commitment_open_by_expiry'),
-        ),
-        migrations.AddIndex(
-            model_name='commitment',
-            index=models.Index(fields=['source_type', 'source_id'], name='commitment_source'),
-        ),
-        migrations.AddConstraint(
-            model_name='commitment',
-            constraint=models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='commitment_positive'),
-        ),
-        migrations.AddConstraint(
-            model_name='commitment',
-            constraint=models.CheckConstraint(condition=models.Q(('consumed_amount__gte', 0), ('released_amount__gte', 0)), name='commitment_use_not_negative'),
-        ),
-        migrations.AddConstraint(
-            model_name='commitment',
-            constraint=models.CheckConstraint(condition=models.Q(('amount__gte', django.db.models.expressions.CombinedExpression(models.F('consumed_amount'), '+', models.F('released_amount')))), name='commitment_not_overused'),
-        ),
-        migrations.AddConstraint(
-            model_name='commitment',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('amount__gt', django.db.models.expressions.CombinedExpression(models.F('consumed_amount'), '+', models.F('released_amount'))), ('status__in', ['pending', 'approved'])), models.Q(('amount', django.db.models.expressions.CombinedExpression(models.F('consumed_amount'), '+', models.F('released_amount'))), ('status__in', ['consumed', 'released', 'expired'])), _connector='OR'), name='commitment_open_while_something_remains'),
-        ),
-        migrations.AddIndex(
-            model_name='budgetentry',
-            index=models.Index(fields=['budget', 'posting_date'], name='budget_entry_by_date'),
-        ),
-        migrations.AddConstraint(
-            model_name='budgetentry',
-            constraint=models.UniqueConstraint(condition=models.Q(('source_type', ''), _negated=True), fields=('source_type', 'source_id', 'source_line', 'source_revision', 'kind', 'budget'), name='budget_entry_source_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='periodchange',
-            constraint=models.CheckConstraint(condition=models.Q(('approved_by__isnull', True), models.Q(('approved_by', models.F('requested_by')), _negated=True), models.Q(('from_status__in', ['closed', 'soft_closed']), ('to_status', 'open'), _negated=True), _connector='OR'), name='budget_reopened_by_a_second_person'),
-        ),
-    ]
+    ])

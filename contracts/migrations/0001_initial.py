@@ -13,9 +13,10 @@ import simple_history.models
 from django.conf import settings
 from django.db import migrations, models
 
+from core.migration_operations import at_once
+
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -24,7 +25,7 @@ class Migration(migrations.Migration):
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
-    operations = [
+    operations = at_once([
         migrations.CreateModel(
             name='Contract',
             fields=[
@@ -36,7 +37,10 @@ class Migration(migrations.Migration):
                 ('reference', models.CharField(blank=True, help_text='The number that the other side gave it.', max_length=100)),
                 ('contract_type', models.CharField(choices=[('standard', 'Standard'), ('custom', 'Custom'), ('enterprise', 'Enterprise'), ('msa', 'Master service agreement'), ('pilot', 'Pilot')], default='standard', max_length=12)),
                 ('gl_code', models.CharField(blank=True, max_length=50, verbose_name='GL code')),
-                ('status', models.CharField(choices=[('draft', 'Draft'), ('pending_approval', 'Pending approval'), ('awaiting_signature', 'Awaiting signature'), ('active', 'Active'), ('suspended', 'Suspended'), ('expired', 'Expired'), ('renewed', 'Renewed'), ('terminated', 'Terminated')], default='draft', max_length=20)),
+                (
+                    'status',
+                    models.CharField(choices=[('draft', 'Draft'), ('pending_approval', 'Pending approval'), ('awaiting_signature', 'Awaiting signature'), ('active', 'Active'), ('suspended', 'Suspended'), ('expired', 'Expired'), ('renewed', 'Renewed'), ('terminated', 'Terminated')], default='draft', max_length=20),
+                ),
                 ('start_date', models.DateField()),
                 ('end_date', models.DateField(blank=True, help_text="The first day after the contract's first term.", null=True)),
                 ('time_zone', models.CharField(default='UTC', max_length=50, validators=[core.clock.validate_time_zone])),
@@ -83,7 +87,34 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'billing_contracts',
                 'ordering': ['-id'],
-                'permissions': [('sign_contract', 'Can record signatures'), ('activate_contract', 'Can activate a contract'), ('suspend_contract', 'Can suspend and resume a contract'), ('terminate_contract', 'Can terminate a contract'), ('renew_contract', 'Can record notices and renew a contract'), ('view_confidential_terms', 'Can read confidential terms')],
+                'permissions': [
+                    ('sign_contract', 'Can record signatures'),
+                    ('activate_contract', 'Can activate a contract'),
+                    ('suspend_contract', 'Can suspend and resume a contract'),
+                    ('terminate_contract', 'Can terminate a contract'),
+                    ('renew_contract', 'Can record notices and renew a contract'),
+                    ('view_confidential_terms', 'Can read confidential terms'),
+                ],
+                'indexes': [
+                    models.Index(fields=['entity', 'status'], name='contract_entity_status'),
+                    models.Index(fields=['end_date'], name='contract_end_date'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('end_date__isnull', True), ('end_date__gt', models.F('start_date')), _connector='OR'), name='contract_dates_ordered'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('renewal_type', 'auto'), _negated=True), models.Q(('end_date__isnull', False), ('renewal_term_months__isnull', False)), _connector='OR'), name='contract_auto_renewal_has_terms'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('renewal_type', 'evergreen'), _negated=True), ('end_date__isnull', True), _connector='OR'), name='contract_evergreen_has_no_end'),
+                    models.CheckConstraint(condition=models.Q(('parent__isnull', True), models.Q(('parent', models.F('id')), _negated=True), _connector='OR'), name='contract_not_its_own_parent'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('contract_type', 'msa'), _negated=True), ('parent__isnull', True), _connector='OR'), name='contract_msa_has_no_parent'),
+                    models.CheckConstraint(condition=models.Q(('predecessor__isnull', True), models.Q(('predecessor', models.F('id')), _negated=True), _connector='OR'), name='contract_not_its_own_predecessor'),
+                    models.CheckConstraint(condition=models.Q(('value__gte', 0), models.Q(('not_to_exceed__isnull', True), ('not_to_exceed__gte', 0), _connector='OR'), models.Q(('minimum_commitment__isnull', True), ('minimum_commitment__gte', 0), _connector='OR')), name='contract_amounts_not_negative'),
+                    models.CheckConstraint(condition=models.Q(('discount_percent__range', (0, 100)), ('holdover_rate_percent__gte', 0)), name='contract_percentages_valid'),
+                    models.CheckConstraint(condition=models.Q(('uplift_cap_percent__gte', models.F('uplift_floor_percent'))), name='contract_uplift_cap_above_floor'),
+                    models.CheckConstraint(condition=models.Q(('minimum_commitment_months__gte', 1), models.Q(('renewal_term_months__isnull', True), ('renewal_term_months__gte', 1), _connector='OR')), name='contract_months_positive'),
+                    models.CheckConstraint(
+                        condition=models.Q(models.Q(('activated_at__isnull', True), ('status__in', ['draft', 'pending_approval', 'awaiting_signature'])), models.Q(('activated_at__isnull', False), ('status__in', ['active', 'suspended', 'expired', 'renewed', 'terminated'])), _connector='OR'),
+                        name='contract_state_follows_activation',
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -108,6 +139,17 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'contract_amendments',
                 'ordering': ['contract', models.OrderBy(models.F('number'), nulls_last=True), 'id'],
+                'indexes': [
+                    models.Index(fields=['contract', 'effective_from'], name='contract_amendment_by_date'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(fields=('contract', 'number'), name='contract_amendment_number_once'),
+                    models.CheckConstraint(condition=models.Q(('number__isnull', True), ('number__gte', 1), _connector='OR'), name='contract_amendment_number_positive'),
+                    models.CheckConstraint(
+                        condition=models.Q(models.Q(('number__isnull', True), ('status__in', ['draft', 'pending_approval'])), models.Q(('number__isnull', False), ('status__in', ['awaiting_signature', 'in_force'])), ('status', 'void'), _connector='OR'), name='contract_amendment_numbered_when_approved'
+                    ),
+                    models.CheckConstraint(condition=models.Q(models.Q(('in_force_at__isnull', False), ('status', 'in_force')), models.Q(models.Q(('status', 'in_force'), _negated=True), ('in_force_at__isnull', True)), _connector='OR'), name='contract_amendment_in_force_since'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -115,7 +157,27 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('gl_code', models.CharField(blank=True, max_length=50, verbose_name='GL code')),
-                ('kind', models.CharField(choices=[('recurring', 'Recurring fee'), ('one_time', 'One-time fee'), ('units', 'Units'), ('subscription', 'Subscription'), ('usage', 'Usage'), ('minimum_shortfall', 'Minimum commitment shortfall'), ('termination_fee', 'Termination fee'), ('holdover', 'Holdover'), ('amendment_delta', 'Retroactive amendment'), ('termination_credit', 'Credit for the time after termination'), ('service_credit', 'Service credit'), ('index_true_up', 'Index true-up'), ('subscription_delta', 'Change of licences')], max_length=20)),
+                (
+                    'kind',
+                    models.CharField(
+                        choices=[
+                            ('recurring', 'Recurring fee'),
+                            ('one_time', 'One-time fee'),
+                            ('units', 'Units'),
+                            ('subscription', 'Subscription'),
+                            ('usage', 'Usage'),
+                            ('minimum_shortfall', 'Minimum commitment shortfall'),
+                            ('termination_fee', 'Termination fee'),
+                            ('holdover', 'Holdover'),
+                            ('amendment_delta', 'Retroactive amendment'),
+                            ('termination_credit', 'Credit for the time after termination'),
+                            ('service_credit', 'Service credit'),
+                            ('index_true_up', 'Index true-up'),
+                            ('subscription_delta', 'Change of licences'),
+                        ],
+                        max_length=20,
+                    ),
+                ),
                 ('line_code', models.CharField(max_length=60)),
                 ('period_start', models.DateField()),
                 ('period_end', models.DateField()),
@@ -136,41 +198,22 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'contract_fees',
                 'ordering': ['contract', 'period_start', 'line_code', 'id'],
-            },
-        ),
-        migrations.CreateModel(
-            name='ContractBreach',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('breaching_side', models.CharField(choices=[('issuer', 'Issuer'), ('customer', 'Customer')], max_length=8)),
-                ('description', models.CharField(max_length=1000)),
-                ('notice_received_on', models.DateField()),
-                ('cure_until', models.DateField(help_text='The first day on which it is too late.')),
-                ('status', models.CharField(choices=[('open', 'Open'), ('cured', 'Cured'), ('terminated', 'Led to termination')], default='open', max_length=10)),
-                ('cured_on', models.DateField(blank=True, null=True)),
-                ('contract', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='breaches', to='contracts.contract')),
-            ],
-            options={
-                'verbose_name_plural': 'contract breaches',
-                'db_table': 'contract_breaches',
-                'ordering': ['-id'],
-            },
-        ),
-        migrations.CreateModel(
-            name='ContractCommitment',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('period_start', models.DateField()),
-                ('period_end', models.DateField()),
-                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
-                ('commitment', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='contract_commitment', to='budgets.commitment')),
-                ('contract', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='commitments', to='contracts.contract')),
-            ],
-            options={
-                'db_table': 'contract_commitments',
-                'ordering': ['contract', 'period_start'],
+                'indexes': [
+                    models.Index(fields=['entity', 'bill_on'], name='contract_fee_entity_due'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(condition=models.Q(('source_key', '')), fields=('contract', 'line_code', 'period_start'), name='contract_fee_once_per_period'),
+                    models.UniqueConstraint(condition=models.Q(('source_key', ''), _negated=True), fields=('contract', 'source_key'), name='contract_fee_adjusted_once'),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(('amount__gte', 0), ('kind__in', ['recurring', 'one_time', 'units', 'subscription', 'usage', 'minimum_shortfall', 'termination_fee', 'holdover']), ('source_key', '')),
+                            models.Q(('kind__in', ['amendment_delta', 'termination_credit', 'service_credit', 'index_true_up', 'subscription_delta']), models.Q(('source_key', ''), _negated=True)),
+                            _connector='OR',
+                        ),
+                        name='contract_fee_or_adjustment',
+                    ),
+                    models.CheckConstraint(condition=models.Q(('period_end__gt', models.F('period_start'))), name='contract_fee_period_ordered'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -214,39 +257,6 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
-            name='ContractEvent',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('submitted', 'Submitted for approval'), ('sent_back', 'Sent back to draft'), ('approved', 'Approved'), ('revised', 'Changed after approval'), ('activated', 'Activated'), ('suspended', 'Suspended'), ('resumed', 'Resumed'), ('breach_notified', 'Breach notified'), ('breach_cured', 'Breach cured'), ('terminated', 'Terminated'), ('expired', 'Expired'), ('renewed', 'Renewed by a successor'), ('reinstated', 'Reinstated')], max_length=16)),
-                ('effective_on', models.DateField()),
-                ('data', models.JSONField(blank=True, default=dict, encoder=django.core.serializers.json.DjangoJSONEncoder)),
-                ('reason', models.CharField(blank=True, max_length=1000)),
-                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
-                ('actor', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('amendment', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='events', to='contracts.contractamendment')),
-                ('contract', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='events', to='contracts.contract')),
-            ],
-            options={
-                'db_table': 'contract_events',
-                'ordering': ['contract', 'id'],
-            },
-        ),
-        migrations.CreateModel(
-            name='ContractStatusSpan',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('status', models.CharField(choices=[('draft', 'Draft'), ('pending_approval', 'Pending approval'), ('awaiting_signature', 'Awaiting signature'), ('active', 'Active'), ('suspended', 'Suspended'), ('expired', 'Expired'), ('renewed', 'Renewed'), ('terminated', 'Terminated')], max_length=20)),
-                ('valid_from', models.DateField()),
-                ('valid_to', models.DateField(blank=True, null=True)),
-                ('contract', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='status_spans', to='contracts.contract')),
-            ],
-            options={
-                'db_table': 'contract_status_spans',
-                'ordering': ['contract', 'valid_from'],
-                'default_permissions': (),
-            },
-        ),
-        migrations.CreateModel(
             name='HistoricalContract',
             fields=[
                 ('id', models.BigIntegerField(auto_created=True, blank=True, db_index=True, verbose_name='ID')),
@@ -259,7 +269,10 @@ class Migration(migrations.Migration):
                 ('reference', models.CharField(blank=True, help_text='The number that the other side gave it.', max_length=100)),
                 ('contract_type', models.CharField(choices=[('standard', 'Standard'), ('custom', 'Custom'), ('enterprise', 'Enterprise'), ('msa', 'Master service agreement'), ('pilot', 'Pilot')], default='standard', max_length=12)),
                 ('gl_code', models.CharField(blank=True, max_length=50, verbose_name='GL code')),
-                ('status', models.CharField(choices=[('draft', 'Draft'), ('pending_approval', 'Pending approval'), ('awaiting_signature', 'Awaiting signature'), ('active', 'Active'), ('suspended', 'Suspended'), ('expired', 'Expired'), ('renewed', 'Renewed'), ('terminated', 'Terminated')], default='draft', max_length=20)),
+                (
+                    'status',
+                    models.CharField(choices=[('draft', 'Draft'), ('pending_approval', 'Pending approval'), ('awaiting_signature', 'Awaiting signature'), ('active', 'Active'), ('suspended', 'Suspended'), ('expired', 'Expired'), ('renewed', 'Renewed'), ('terminated', 'Terminated')], default='draft', max_length=20),
+                ),
                 ('start_date', models.DateField()),
                 ('end_date', models.DateField(blank=True, help_text="The first day after the contract's first term.", null=True)),
                 ('time_zone', models.CharField(default='UTC', max_length=50, validators=[core.clock.validate_time_zone])),
@@ -587,6 +600,9 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'plans',
                 'ordering': ['product', 'rank', 'code'],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('interval_months__gte', 1), ('price__gte', 0)), name='plan_price_valid'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -599,7 +615,14 @@ class Migration(migrations.Migration):
                 ('updated_at', models.DateTimeField(blank=True, editable=False)),
                 ('code', models.CharField(max_length=40, validators=[django.core.validators.RegexValidator('^[a-z0-9][a-z0-9-]{0,39}\\Z', 'A line code has 1 to 40 small letters, digits and hyphens, such as platform or api-calls.', code='invalid_line_code')])),
                 ('name', models.CharField(max_length=200)),
-                ('pricing', models.CharField(choices=[('one_time', 'One-time fee'), ('recurring', 'Recurring fee'), ('per_unit', 'Price per unit'), ('graduated', 'Graduated tiers: each unit at the price of its tier'), ('volume', 'Volume tiers: all units at the price of the tier reached'), ('package', 'Price per begun package')], default='recurring', max_length=10)),
+                (
+                    'pricing',
+                    models.CharField(
+                        choices=[('one_time', 'One-time fee'), ('recurring', 'Recurring fee'), ('per_unit', 'Price per unit'), ('graduated', 'Graduated tiers: each unit at the price of its tier'), ('volume', 'Volume tiers: all units at the price of the tier reached'), ('package', 'Price per begun package')],
+                        default='recurring',
+                        max_length=10,
+                    ),
+                ),
                 ('price', core.money.ExactCostField(decimal_places=15, default=0, max_digits=30, validators=[django.core.validators.MinValueValidator(0)])),
                 ('price_decimals', models.PositiveSmallIntegerField(blank=True, help_text='Decimals that an uplift rounds the price to; empty: those of the currency.', null=True, validators=[django.core.validators.MaxValueValidator(15)])),
                 ('quantity_source', models.CharField(blank=True, choices=[('fixed', 'As agreed'), ('licences', 'Licences subscribed'), ('usage', 'Usage imported')], max_length=8)),
@@ -664,21 +687,6 @@ class Migration(migrations.Migration):
             bases=(simple_history.models.HistoricalChanges, models.Model),
         ),
         migrations.CreateModel(
-            name='PlanFeature',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('feature', models.CharField(max_length=60)),
-                ('is_included', models.BooleanField(default=True)),
-                ('limit', models.PositiveBigIntegerField(blank=True, null=True)),
-                ('is_per_licence', models.BooleanField(default=False, help_text='The limit counts once per licence.')),
-                ('plan', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='features', to='contracts.plan')),
-            ],
-            options={
-                'db_table': 'plan_features',
-                'ordering': ['plan', 'feature'],
-            },
-        ),
-        migrations.CreateModel(
             name='PriceIndexValue',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -696,6 +704,152 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='RequiredSignatory',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
+                ('updated_at', models.DateTimeField(auto_now=True)),
+                ('side', models.CharField(choices=[('issuer', 'Issuer'), ('customer', 'Customer')], max_length=8)),
+                ('name', models.CharField(max_length=200)),
+                ('job_title', models.CharField(blank=True, max_length=100)),
+                ('email', models.EmailField(blank=True, max_length=254)),
+                ('position', models.PositiveSmallIntegerField(blank=True, help_text='Signing order: lower numbers sign first; empty: whenever.', null=True)),
+                ('amendment', models.ForeignKey(blank=True, help_text='Empty: signs the contract itself.', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='signatories', to='contracts.contractamendment')),
+                ('contract', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='signatories', to='contracts.contract')),
+                ('user', models.ForeignKey(blank=True, help_text='An internal signatory: their authority must cover the value.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+            ],
+            options={
+                'verbose_name_plural': 'required signatories',
+                'db_table': 'contract_signatories',
+                'ordering': ['contract', 'position', 'id'],
+            },
+        ),
+        migrations.CreateModel(
+            name='ContractBreach',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
+                ('updated_at', models.DateTimeField(auto_now=True)),
+                ('breaching_side', models.CharField(choices=[('issuer', 'Issuer'), ('customer', 'Customer')], max_length=8)),
+                ('description', models.CharField(max_length=1000)),
+                ('notice_received_on', models.DateField()),
+                ('cure_until', models.DateField(help_text='The first day on which it is too late.')),
+                ('status', models.CharField(choices=[('open', 'Open'), ('cured', 'Cured'), ('terminated', 'Led to termination')], default='open', max_length=10)),
+                ('cured_on', models.DateField(blank=True, null=True)),
+                ('contract', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='breaches', to='contracts.contract')),
+            ],
+            options={
+                'verbose_name_plural': 'contract breaches',
+                'db_table': 'contract_breaches',
+                'ordering': ['-id'],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('cure_until__gte', models.F('notice_received_on'))), name='contract_breach_dates_ordered'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('cured_on__isnull', False), ('status', 'cured')), models.Q(models.Q(('status', 'cured'), _negated=True), ('cured_on__isnull', True)), _connector='OR'), name='contract_breach_cured_on_a_day'),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name='ContractCommitment',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('period_start', models.DateField()),
+                ('period_end', models.DateField()),
+                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
+                ('commitment', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='contract_commitment', to='budgets.commitment')),
+                ('contract', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='commitments', to='contracts.contract')),
+            ],
+            options={
+                'db_table': 'contract_commitments',
+                'ordering': ['contract', 'period_start'],
+                'constraints': [
+                    models.UniqueConstraint(fields=('contract', 'period_start'), name='contract_commitment_once_per_period'),
+                    models.CheckConstraint(condition=models.Q(('period_end__gt', models.F('period_start'))), name='contract_commitment_period_ordered'),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name='ContractEvent',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                (
+                    'kind',
+                    models.CharField(
+                        choices=[
+                            ('submitted', 'Submitted for approval'),
+                            ('sent_back', 'Sent back to draft'),
+                            ('approved', 'Approved'),
+                            ('revised', 'Changed after approval'),
+                            ('activated', 'Activated'),
+                            ('suspended', 'Suspended'),
+                            ('resumed', 'Resumed'),
+                            ('breach_notified', 'Breach notified'),
+                            ('breach_cured', 'Breach cured'),
+                            ('terminated', 'Terminated'),
+                            ('expired', 'Expired'),
+                            ('renewed', 'Renewed by a successor'),
+                            ('reinstated', 'Reinstated'),
+                        ],
+                        max_length=16,
+                    ),
+                ),
+                ('effective_on', models.DateField()),
+                ('data', models.JSONField(blank=True, default=dict, encoder=django.core.serializers.json.DjangoJSONEncoder)),
+                ('reason', models.CharField(blank=True, max_length=1000)),
+                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
+                ('actor', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('amendment', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='events', to='contracts.contractamendment')),
+                ('contract', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='events', to='contracts.contract')),
+            ],
+            options={
+                'db_table': 'contract_events',
+                'ordering': ['contract', 'id'],
+                'indexes': [
+                    models.Index(fields=['contract', 'effective_on'], name='contract_event_by_date'),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name='ContractStatusSpan',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('status', models.CharField(choices=[('draft', 'Draft'), ('pending_approval', 'Pending approval'), ('awaiting_signature', 'Awaiting signature'), ('active', 'Active'), ('suspended', 'Suspended'), ('expired', 'Expired'), ('renewed', 'Renewed'), ('terminated', 'Terminated')], max_length=20)),
+                ('valid_from', models.DateField()),
+                ('valid_to', models.DateField(blank=True, null=True)),
+                ('contract', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='status_spans', to='contracts.contract')),
+            ],
+            options={
+                'db_table': 'contract_status_spans',
+                'ordering': ['contract', 'valid_from'],
+                'default_permissions': (),
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('valid_to__isnull', True), ('valid_to__gt', models.F('valid_from')), _connector='OR'), name='contract_span_ordered'),
+                    django.contrib.postgres.constraints.ExclusionConstraint(
+                        expressions=[(models.Func(models.F('contract_id'), models.F('contract_id'), models.Value('[]', output_field=models.CharField()), function='int8range'), '&&'), (models.Func(models.F('valid_from'), models.F('valid_to'), function='daterange', output_field=models.DateField()), '&&')],
+                        name='contract_span_no_overlap',
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name='PlanFeature',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('feature', models.CharField(max_length=60)),
+                ('is_included', models.BooleanField(default=True)),
+                ('limit', models.PositiveBigIntegerField(blank=True, null=True)),
+                ('is_per_licence', models.BooleanField(default=False, help_text='The limit counts once per licence.')),
+                ('plan', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='features', to='contracts.plan')),
+            ],
+            options={
+                'db_table': 'plan_features',
+                'ordering': ['plan', 'feature'],
+                'constraints': [
+                    models.UniqueConstraint(fields=('plan', 'feature'), name='plan_feature_once'),
+                    models.CheckConstraint(condition=models.Q(('is_included', True), ('limit__isnull', True), _connector='OR'), name='plan_feature_limit_if_included'),
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name='PriceTerm',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -703,7 +857,14 @@ class Migration(migrations.Migration):
                 ('updated_at', models.DateTimeField(auto_now=True)),
                 ('code', models.CharField(max_length=40, validators=[django.core.validators.RegexValidator('^[a-z0-9][a-z0-9-]{0,39}\\Z', 'A line code has 1 to 40 small letters, digits and hyphens, such as platform or api-calls.', code='invalid_line_code')])),
                 ('name', models.CharField(max_length=200)),
-                ('pricing', models.CharField(choices=[('one_time', 'One-time fee'), ('recurring', 'Recurring fee'), ('per_unit', 'Price per unit'), ('graduated', 'Graduated tiers: each unit at the price of its tier'), ('volume', 'Volume tiers: all units at the price of the tier reached'), ('package', 'Price per begun package')], default='recurring', max_length=10)),
+                (
+                    'pricing',
+                    models.CharField(
+                        choices=[('one_time', 'One-time fee'), ('recurring', 'Recurring fee'), ('per_unit', 'Price per unit'), ('graduated', 'Graduated tiers: each unit at the price of its tier'), ('volume', 'Volume tiers: all units at the price of the tier reached'), ('package', 'Price per begun package')],
+                        default='recurring',
+                        max_length=10,
+                    ),
+                ),
                 ('price', core.money.ExactCostField(decimal_places=15, default=0, max_digits=30, validators=[django.core.validators.MinValueValidator(0)])),
                 ('price_decimals', models.PositiveSmallIntegerField(blank=True, help_text='Decimals that an uplift rounds the price to; empty: those of the currency.', null=True, validators=[django.core.validators.MaxValueValidator(15)])),
                 ('quantity_source', models.CharField(blank=True, choices=[('fixed', 'As agreed'), ('licences', 'Licences subscribed'), ('usage', 'Usage imported')], max_length=8)),
@@ -732,6 +893,18 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'contract_price_terms',
                 'ordering': ['contract', 'code'],
+                'constraints': [
+                    models.UniqueConstraint(fields=('contract', 'code'), name='contract_price_code_once'),
+                    models.CheckConstraint(condition=models.Q(('discount_amount__gte', 0), ('discount_percent__range', (0, 100)), ('price__gte', 0)), name='contract_price_not_negative'),
+                    models.CheckConstraint(
+                        condition=models.Q(models.Q(('pricing__in', ['one_time', 'recurring']), ('quantity_source', '')), models.Q(('pricing__in', ['per_unit', 'graduated', 'volume', 'package']), ('quantity_source__in', ['fixed', 'licences', 'usage'])), _connector='OR'), name='contract_price_has_its_quantity'
+                    ),
+                    models.CheckConstraint(condition=models.Q(models.Q(('quantity__isnull', False), ('quantity_source', 'fixed')), models.Q(models.Q(('quantity_source', 'fixed'), _negated=True), ('quantity__isnull', True)), _connector='OR'), name='contract_price_fixed_quantity'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('plan__isnull', False), ('quantity_source', 'licences')), models.Q(models.Q(('quantity_source', 'licences'), _negated=True), ('plan__isnull', True)), _connector='OR'), name='contract_price_of_a_plan'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('package_size__gt', 0), ('pricing', 'package')), models.Q(models.Q(('pricing', 'package'), _negated=True), ('package_size__isnull', True)), _connector='OR'), name='contract_price_package_size'),
+                    models.CheckConstraint(condition=models.Q(('interval_months__gte', 1)), name='contract_price_interval'),
+                    models.CheckConstraint(condition=models.Q(('starts_on__isnull', True), ('ends_on__isnull', True), ('ends_on__gt', models.F('starts_on')), _connector='OR'), name='contract_price_dates_ordered'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -748,6 +921,12 @@ class Migration(migrations.Migration):
                 'db_table': 'contract_price_tiers',
                 'ordering': ['price_term', 'position'],
                 'default_permissions': (),
+                'constraints': [
+                    models.UniqueConstraint(fields=('price_term', 'position'), name='contract_price_tier_position'),
+                    models.UniqueConstraint(fields=('price_term', 'up_to'), name='contract_price_tier_limit', nulls_distinct=False),
+                    models.CheckConstraint(condition=models.Q(('up_to__isnull', True), ('up_to__gt', 0), _connector='OR'), name='contract_price_tier_above_zero'),
+                    models.CheckConstraint(condition=models.Q(('flat_fee__gte', 0), ('unit_price__gte', 0)), name='contract_price_tier_not_negative'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -763,6 +942,9 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'contract_renewal_alerts',
                 'ordering': ['-id'],
+                'constraints': [
+                    models.UniqueConstraint(fields=('contract', 'term_number', 'days'), name='contract_alert_once'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -785,27 +967,10 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'contract_renewal_notices',
                 'ordering': ['contract', 'id'],
-            },
-        ),
-        migrations.CreateModel(
-            name='RequiredSignatory',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('side', models.CharField(choices=[('issuer', 'Issuer'), ('customer', 'Customer')], max_length=8)),
-                ('name', models.CharField(max_length=200)),
-                ('job_title', models.CharField(blank=True, max_length=100)),
-                ('email', models.EmailField(blank=True, max_length=254)),
-                ('position', models.PositiveSmallIntegerField(blank=True, help_text='Signing order: lower numbers sign first; empty: whenever.', null=True)),
-                ('amendment', models.ForeignKey(blank=True, help_text='Empty: signs the contract itself.', null=True, on_delete=django.db.models.deletion.CASCADE, related_name='signatories', to='contracts.contractamendment')),
-                ('contract', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='signatories', to='contracts.contract')),
-                ('user', models.ForeignKey(blank=True, help_text='An internal signatory: their authority must cover the value.', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-            ],
-            options={
-                'verbose_name_plural': 'required signatories',
-                'db_table': 'contract_signatories',
-                'ordering': ['contract', 'position', 'id'],
+                'constraints': [
+                    models.UniqueConstraint(fields=('contract', 'kind', 'term_number'), name='contract_notice_once_per_term'),
+                    models.CheckConstraint(condition=models.Q(('term_number__gte', 1)), name='contract_notice_of_a_term'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -832,6 +997,12 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'contract_service_credits',
                 'ordering': ['-period_start', '-id'],
+                'constraints': [
+                    models.UniqueConstraint(fields=('contract', 'sla_code', 'period_start'), name='service_credit_once_per_period'),
+                    models.CheckConstraint(condition=models.Q(('amount__gte', 0), ('amount__lte', models.F('fee_amount'))), name='service_credit_within_fee'),
+                    models.CheckConstraint(condition=models.Q(('period_end__gt', models.F('period_start'))), name='service_credit_period_ordered'),
+                    models.CheckConstraint(condition=models.Q(('fee__isnull', True), ('status', 'due'), _connector='OR'), name='service_credit_billed_when_due'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -852,6 +1023,9 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'contract_signatures',
                 'ordering': ['id'],
+                'constraints': [
+                    models.UniqueConstraint(condition=models.Q(('voided_at__isnull', True)), fields=('signatory',), name='contract_signature_once'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -873,6 +1047,13 @@ class Migration(migrations.Migration):
                 'verbose_name': 'SLA measurement',
                 'db_table': 'contract_sla_measurements',
                 'ordering': ['-measured_from', '-id'],
+                'indexes': [
+                    models.Index(fields=['contract', 'sla_code', 'measured_from'], name='contract_measurement_when'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(fields=('contract', 'sla_code', 'source', 'external_id'), name='contract_measurement_once'),
+                    models.CheckConstraint(condition=models.Q(('measured_to__gt', models.F('measured_from'))), name='contract_measurement_ordered'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -896,6 +1077,10 @@ class Migration(migrations.Migration):
                 'verbose_name': 'SLA term',
                 'db_table': 'contract_sla_terms',
                 'ordering': ['contract', 'code'],
+                'constraints': [
+                    models.UniqueConstraint(fields=('contract', 'code'), name='contract_sla_code_once'),
+                    models.CheckConstraint(condition=models.Q(('credit_cap_percent__range', (0, 100)), ('period_months__gte', 1)), name='contract_sla_valid'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -911,6 +1096,10 @@ class Migration(migrations.Migration):
                 'db_table': 'contract_sla_credit_tiers',
                 'ordering': ['sla_term', 'credit_percent'],
                 'default_permissions': (),
+                'constraints': [
+                    models.UniqueConstraint(fields=('sla_term', 'threshold'), name='contract_sla_tier_once'),
+                    models.CheckConstraint(condition=models.Q(('credit_percent__gt', 0), ('credit_percent__lte', 100)), name='contract_sla_tier_valid'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -931,6 +1120,12 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'subscriptions',
                 'ordering': ['-id'],
+                'indexes': [
+                    models.Index(fields=['entity', 'starts_on'], name='subscription_entity_start'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('ends_on__isnull', True), ('ends_on__gt', models.F('starts_on')), _connector='OR'), name='subscription_dates_ordered'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -949,6 +1144,12 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'subscription_changes',
                 'ordering': ['subscription', 'effective_from', 'id'],
+                'indexes': [
+                    models.Index(fields=['subscription', 'effective_from'], name='subscription_change_by_date'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(condition=models.Q(('approval_request_id__isnull', False)), fields=('approval_request_id',), name='subscription_change_once_per_request'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -971,282 +1172,16 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'contract_term_renewals',
                 'ordering': ['contract', 'term_number'],
+                'constraints': [
+                    models.UniqueConstraint(fields=('contract', 'term_number'), name='contract_term_once'),
+                    models.CheckConstraint(condition=models.Q(('term_number__gte', 2)), name='contract_term_after_the_first'),
+                    models.CheckConstraint(condition=models.Q(('term_end__gt', models.F('term_start'))), name='contract_term_ordered'),
+                    django.contrib.postgres.constraints.ExclusionConstraint(
+                        expressions=[(models.Func(models.F('contract_id'), models.F('contract_id'), models.Value('[]', output_field=models.CharField()), function='int8range'), '&&'), (models.Func(models.F('term_start'), models.F('term_end'), function='daterange', output_field=models.DateField()), '&&')],
+                        name='contract_term_no_overlap',
+                    ),
+                    models.CheckConstraint(condition=models.Q(models.Q(('settled_at__isnull', True), ('settled_percent__isnull', True)), models.Q(('is_provisional', True), ('settled_at__isnull', False), ('settled_percent__isnull', False)), _connector='OR'), name='contract_term_settled_if_provisional'),
+                ],
             },
         ),
-        migrations.AddIndex(
-            model_name='contract',
-            index=models.Index(fields=['entity', 'status'], name='contract_entity_status'),
-        ),
-        migrations.AddIndex(
-            model_name='contract',
-            index=models.Index(fields=['end_date'], name='contract_end_date'),
-        ),
-        migrations.AddConstraint(
-            model_name='contract',
-            constraint=models.CheckConstraint(condition=models.Q(('end_date__isnull', True), ('end_date__gt', models.F('start_date')), _connector='OR'), name='contract_dates_ordered'),
-        ),
-        migrations.AddConstraint(
-            model_name='contract',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('renewal_type', 'auto'), _negated=True), models.Q(('end_date__isnull', False), ('renewal_term_months__isnull', False)), _connector='OR'), name='contract_auto_renewal_has_terms'),
-        ),
-        migrations.AddConstraint(
-            model_name='contract',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('renewal_type', 'evergreen'), _negated=True), ('end_date__isnull', True), _connector='OR'), name='contract_evergreen_has_no_end'),
-        ),
-        migrations.AddConstraint(
-            model_name='contract',
-            constraint=models.CheckConstraint(condition=models.Q(('parent__isnull', True), models.Q(('parent', models.F('id')), _negated=True), _connector='OR'), name='contract_not_its_own_parent'),
-        ),
-        migrations.AddConstraint(
-            model_name='contract',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('contract_type', 'msa'), _negated=True), ('parent__isnull', True), _connector='OR'), name='contract_msa_has_no_parent'),
-        ),
-        migrations.AddConstraint(
-            model_name='contract',
-            constraint=models.CheckConstraint(condition=models.Q(('predecessor__isnull', True), models.Q(('predecessor', models.F('id')), _negated=True), _connector='OR'), name='contract_not_its_own_predecessor'),
-        ),
-        migrations.AddConstraint(
-            model_name='contract',
-            constraint=models.CheckConstraint(condition=models.Q(('value__gte', 0), models.Q(('not_to_exceed__isnull', True), ('not_to_exceed__gte', 0), _connector='OR'), models.Q(('minimum_commitment__isnull', True), ('minimum_commitment__gte', 0), _connector='OR')), name='contract_amounts_not_negative'),
-        ),
-        migrations.AddConstraint(
-            model_name='contract',
-            constraint=models.CheckConstraint(condition=models.Q(('discount_percent__range', (0, 100)), ('holdover_rate_percent__gte', 0)), name='contract_percentages_valid'),
-        ),
-        migrations.AddConstraint(
-            model_name='contract',
-            constraint=models.CheckConstraint(condition=models.Q(('uplift_cap_percent__gte', models.F('uplift_floor_percent'))), name='contract_uplift_cap_above_floor'),
-        ),
-        migrations.AddConstraint(
-            model_name='contract',
-            constraint=models.CheckConstraint(condition=models.Q(('minimum_commitment_months__gte', 1), models.Q(('renewal_term_months__isnull', True), ('renewal_term_months__gte', 1), _connector='OR')), name='contract_months_positive'),
-        ),
-        migrations.AddConstraint(
-            model_name='contract',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('activated_at__isnull', True), ('status__in', ['draft', 'pending_approval', 'awaiting_signature'])), models.Q(('activated_at__isnull', False), ('status__in', ['active', 'suspended', 'expired', 'renewed', 'terminated'])), _connector='OR'), name='contract_state_follows_activation'),
-        ),
-        migrations.AddIndex(
-            model_name='contractamendment',
-            index=models.Index(fields=['contract', 'effective_from'], name='contract_amendment_by_date'),
-        ),
-        migrations.AddConstraint(
-            model_name='contractamendment',
-            constraint=models.UniqueConstraint(fields=('contract', 'number'), name='contract_amendment_number_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='contractamendment',
-            constraint=models.CheckConstraint(condition=models.Q(('number__isnull', True), ('number__gte', 1), _connector='OR'), name='contract_amendment_number_positive'),
-        ),
-        migrations.AddConstraint(
-            model_name='contractamendment',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('number__isnull', True), ('status__in', ['draft', 'pending_approval'])), models.Q(('number__isnull', False), ('status__in', ['awaiting_signature', 'in_force'])), ('status', 'void'), _connector='OR'), name='contract_amendment_numbered_when_approved'),
-        ),
-        migrations.AddConstraint(
-            model_name='contractamendment',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('in_force_at__isnull', False), ('status', 'in_force')), models.Q(models.Q(('status', 'in_force'), _negated=True), ('in_force_at__isnull', True)), _connector='OR'), name='contract_amendment_in_force_since'),
-        ),
-        migrations.AddIndex(
-            model_name='billablefee',
-            index=models.Index(fields=['entity', 'bill_on'], name='contract_fee_entity_due'),
-        ),
-        migrations.AddConstraint(
-            model_name='billablefee',
-            constraint=models.UniqueConstraint(condition=models.Q(('source_key', '')), fields=('contract', 'line_code', 'period_start'), name='contract_fee_once_per_period'),
-        ),
-        migrations.AddConstraint(
-            model_name='billablefee',
-            constraint=models.UniqueConstraint(condition=models.Q(('source_key', ''), _negated=True), fields=('contract', 'source_key'), name='contract_fee_adjusted_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='billablefee',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('amount__gte', 0), ('kind__in', ['recurring', 'one_time', 'units', 'subscription', 'usage', 'minimum_shortfall', 'termination_fee', 'holdover']), ('source_key', '')), models.Q(('kind__in', ['amendment_delta', 'termination_credit', 'service_credit', 'index_true_up', 'subscription_delta']), models.Q(('source_key', ''), _negated=True)), _connector='OR'), name='contract_fee_or_adjustment'),
-        ),
-        migrations.AddConstraint(
-            model_name='billablefee',
-            constraint=models.CheckConstraint(condition=models.Q(('period_end__gt', models.F('period_start'))), name='contract_fee_period_ordered'),
-        ),
-        migrations.AddConstraint(
-            model_name='contractbreach',
-            constraint=models.CheckConstraint(condition=models.Q(('cure_until__gte', models.F('notice_received_on'))), name='contract_breach_dates_ordered'),
-        ),
-        migrations.AddConstraint(
-            model_name='contractbreach',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('cured_on__isnull', False), ('status', 'cured')), models.Q(models.Q(('status', 'cured'), _negated=True), ('cured_on__isnull', True)), _connector='OR'), name='contract_breach_cured_on_a_day'),
-        ),
-        migrations.AddConstraint(
-            model_name='contractcommitment',
-            constraint=models.UniqueConstraint(fields=('contract', 'period_start'), name='contract_commitment_once_per_period'),
-        ),
-        migrations.AddConstraint(
-            model_name='contractcommitment',
-            constraint=models.CheckConstraint(condition=models.Q(('period_end__gt', models.F('period_start'))), name='contract_commitment_period_ordered'),
-        ),
-        migrations.AddIndex(
-            model_name='contractevent',
-            index=models.Index(fields=['contract', 'effective_on'], name='contract_event_by_date'),
-        ),
-        migrations.AddConstraint(
-            model_name='contractstatusspan',
-            constraint=models.CheckConstraint(condition=models.Q(('valid_to__isnull', True), ('valid_to__gt', models.F('valid_from')), _connector='OR'), name='contract_span_ordered'),
-        ),
-        migrations.AddConstraint(
-            model_name='contractstatusspan',
-            constraint=django.contrib.postgres.constraints.ExclusionConstraint(expressions=[(models.Func(models.F('contract_id'), models.F('contract_id'), models.Value('[]', output_field=models.CharField()), function='int8range'), '&&'), (models.Func(models.F('valid_from'), models.F('valid_to'), function='daterange', output_field=models.DateField()), '&&')], name='contract_span_no_overlap'),
-        ),
-        migrations.AddConstraint(
-            model_name='plan',
-            constraint=models.CheckConstraint(condition=models.Q(('interval_months__gte', 1), ('price__gte', 0)), name='plan_price_valid'),
-        ),
-        migrations.AddConstraint(
-            model_name='planfeature',
-            constraint=models.UniqueConstraint(fields=('plan', 'feature'), name='plan_feature_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='planfeature',
-            constraint=models.CheckConstraint(condition=models.Q(('is_included', True), ('limit__isnull', True), _connector='OR'), name='plan_feature_limit_if_included'),
-        ),
-        migrations.AddConstraint(
-            model_name='priceterm',
-            constraint=models.UniqueConstraint(fields=('contract', 'code'), name='contract_price_code_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='priceterm',
-            constraint=models.CheckConstraint(condition=models.Q(('discount_amount__gte', 0), ('discount_percent__range', (0, 100)), ('price__gte', 0)), name='contract_price_not_negative'),
-        ),
-        migrations.AddConstraint(
-            model_name='priceterm',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('pricing__in', ['one_time', 'recurring']), ('quantity_source', '')), models.Q(('pricing__in', ['per_unit', 'graduated', 'volume', 'package']), ('quantity_source__in', ['fixed', 'licences', 'usage'])), _connector='OR'), name='contract_price_has_its_quantity'),
-        ),
-        migrations.AddConstraint(
-            model_name='priceterm',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('quantity__isnull', False), ('quantity_source', 'fixed')), models.Q(models.Q(('quantity_source', 'fixed'), _negated=True), ('quantity__isnull', True)), _connector='OR'), name='contract_price_fixed_quantity'),
-        ),
-        migrations.AddConstraint(
-            model_name='priceterm',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('plan__isnull', False), ('quantity_source', 'licences')), models.Q(models.Q(('quantity_source', 'licences'), _negated=True), ('plan__isnull', True)), _connector='OR'), name='contract_price_of_a_plan'),
-        ),
-        migrations.AddConstraint(
-            model_name='priceterm',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('package_size__gt', 0), ('pricing', 'package')), models.Q(models.Q(('pricing', 'package'), _negated=True), ('package_size__isnull', True)), _connector='OR'), name='contract_price_package_size'),
-        ),
-        migrations.AddConstraint(
-            model_name='priceterm',
-            constraint=models.CheckConstraint(condition=models.Q(('interval_months__gte', 1)), name='contract_price_interval'),
-        ),
-        migrations.AddConstraint(
-            model_name='priceterm',
-            constraint=models.CheckConstraint(condition=models.Q(('starts_on__isnull', True), ('ends_on__isnull', True), ('ends_on__gt', models.F('starts_on')), _connector='OR'), name='contract_price_dates_ordered'),
-        ),
-        migrations.AddConstraint(
-            model_name='pricetier',
-            constraint=models.UniqueConstraint(fields=('price_term', 'position'), name='contract_price_tier_position'),
-        ),
-        migrations.AddConstraint(
-            model_name='pricetier',
-            constraint=models.UniqueConstraint(fields=('price_term', 'up_to'), name='contract_price_tier_limit', nulls_distinct=False),
-        ),
-        migrations.AddConstraint(
-            model_name='pricetier',
-            constraint=models.CheckConstraint(condition=models.Q(('up_to__isnull', True), ('up_to__gt', 0), _connector='OR'), name='contract_price_tier_above_zero'),
-        ),
-        migrations.AddConstraint(
-            model_name='pricetier',
-            constraint=models.CheckConstraint(condition=models.Q(('flat_fee__gte', 0), ('unit_price__gte', 0)), name='contract_price_tier_not_negative'),
-        ),
-        migrations.AddConstraint(
-            model_name='renewalalert',
-            constraint=models.UniqueConstraint(fields=('contract', 'term_number', 'days'), name='contract_alert_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='renewalnotice',
-            constraint=models.UniqueConstraint(fields=('contract', 'kind', 'term_number'), name='contract_notice_once_per_term'),
-        ),
-        migrations.AddConstraint(
-            model_name='renewalnotice',
-            constraint=models.CheckConstraint(condition=models.Q(('term_number__gte', 1)), name='contract_notice_of_a_term'),
-        ),
-        migrations.AddConstraint(
-            model_name='servicecredit',
-            constraint=models.UniqueConstraint(fields=('contract', 'sla_code', 'period_start'), name='service_credit_once_per_period'),
-        ),
-        migrations.AddConstraint(
-            model_name='servicecredit',
-            constraint=models.CheckConstraint(condition=models.Q(('amount__gte', 0), ('amount__lte', models.F('fee_amount'))), name='service_credit_within_fee'),
-        ),
-        migrations.AddConstraint(
-            model_name='servicecredit',
-            constraint=models.CheckConstraint(condition=models.Q(('period_end__gt', models.F('period_start'))), name='service_credit_period_ordered'),
-        ),
-        migrations.AddConstraint(
-            model_name='servicecredit',
-            constraint=models.CheckConstraint(condition=models.Q(('fee__isnull', True), ('status', 'due'), _connector='OR'), name='service_credit_billed_when_due'),
-        ),
-        migrations.AddConstraint(
-            model_name='signature',
-            constraint=models.UniqueConstraint(condition=models.Q(('voided_at__isnull', True)), fields=('signatory',), name='contract_signature_once'),
-        ),
-        migrations.AddIndex(
-            model_name='slameasurement',
-            index=models.Index(fields=['contract', 'sla_code', 'measured_from'], name='contract_measurement_when'),
-        ),
-        migrations.AddConstraint(
-            model_name='slameasurement',
-            constraint=models.UniqueConstraint(fields=('contract', 'sla_code', 'source', 'external_id'), name='contract_measurement_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='slameasurement',
-            constraint=models.CheckConstraint(condition=models.Q(('measured_to__gt', models.F('measured_from'))), name='contract_measurement_ordered'),
-        ),
-        migrations.AddConstraint(
-            model_name='slaterm',
-            constraint=models.UniqueConstraint(fields=('contract', 'code'), name='contract_sla_code_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='slaterm',
-            constraint=models.CheckConstraint(condition=models.Q(('credit_cap_percent__range', (0, 100)), ('period_months__gte', 1)), name='contract_sla_valid'),
-        ),
-        migrations.AddConstraint(
-            model_name='slacredittier',
-            constraint=models.UniqueConstraint(fields=('sla_term', 'threshold'), name='contract_sla_tier_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='slacredittier',
-            constraint=models.CheckConstraint(condition=models.Q(('credit_percent__gt', 0), ('credit_percent__lte', 100)), name='contract_sla_tier_valid'),
-        ),
-        migrations.AddIndex(
-            model_name='subscription',
-            index=models.Index(fields=['entity', 'starts_on'], name='subscription_entity_start'),
-        ),
-        migrations.AddConstraint(
-            model_name='subscription',
-            constraint=models.CheckConstraint(condition=models.Q(('ends_on__isnull', True), ('ends_on__gt', models.F('starts_on')), _connector='OR'), name='subscription_dates_ordered'),
-        ),
-        migrations.AddIndex(
-            model_name='subscriptionchange',
-            index=models.Index(fields=['subscription', 'effective_from'], name='subscription_change_by_date'),
-        ),
-        migrations.AddConstraint(
-            model_name='subscriptionchange',
-            constraint=models.UniqueConstraint(condition=models.Q(('approval_request_id__isnull', False)), fields=('approval_request_id',), name='subscription_change_once_per_request'),
-        ),
-        migrations.AddConstraint(
-            model_name='termrenewal',
-            constraint=models.UniqueConstraint(fields=('contract', 'term_number'), name='contract_term_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='termrenewal',
-            constraint=models.CheckConstraint(condition=models.Q(('term_number__gte', 2)), name='contract_term_after_the_first'),
-        ),
-        migrations.AddConstraint(
-            model_name='termrenewal',
-            constraint=models.CheckConstraint(condition=models.Q(('term_end__gt', models.F('term_start'))), name='contract_term_ordered'),
-        ),
-        migrations.AddConstraint(
-            model_name='termrenewal',
-            constraint=django.contrib.postgres.constraints.ExclusionConstraint(expressions=[(models.Func(models.F('contract_id'), models.F('contract_id'), models.Value('[]', output_field=models.CharField()), function='int8range'), '&&'), (models.Func(models.F('term_start'), models.F('term_end'), function='daterange', output_field=models.DateField()), '&&')], name='contract_term_no_overlap'),
-        ),
-        migrations.AddConstraint(
-            model_name='termrenewal',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('settled_at__isnull', True), ('settled_percent__isnull', True)), models.Q(('is_provisional', True), ('settled_at__isnull', False), ('settled_percent__isnull', False)), _connector='OR'), name='contract_term_settled_if_provisional'),
-        ),
-    ]
+    ])

@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+from core.migration_operations import at_once
+
 
 class Migration(migrations.Migration):
 
@@ -10,7 +12,7 @@ class Migration(migrations.Migration):
         ('entities', '0002_guards'),
     ]
 
-    operations = [
+    operations = at_once([
         migrations.RemoveConstraint(
             model_name='billablefee',
             name='contract_fee_or_adjustment',
@@ -24,4 +26,4 @@ class Migration(migrations.Migration):
             model_name='billablefee',
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('amount__gte', 0), ('kind__in', ['recurring', 'one_time', 'units', 'subscription', 'usage', 'minimum_shortfall', 'termination_fee', 'holdover']), ('source_key', '')), models.Q(('kind__in', ['amendment_delta', 'termination_credit', 'service_credit', 'index_true_up', 'subscription_delta', 'correction']), models.Q(('source_key', ''), _negated=True)), _connector='OR'), name='contract_fee_or_adjustment'),
         ),
-    ]
+    ])

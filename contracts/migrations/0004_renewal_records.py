@@ -2,11 +2,13 @@
 
 from django.db import migrations, models
 
+from core.migration_operations import at_once
+
 
 class Migration(migrations.Migration):
     dependencies = [("contracts", "0003_correction_fees")]
 
-    operations = [
+    operations = at_once([
         migrations.RemoveConstraint(model_name="renewalalert", name="contract_alert_once"),
         migrations.AlterField(
             model_name="renewalnotice",
@@ -33,4 +35,4 @@ class Migration(migrations.Migration):
                 fields=("contract", "term_number", "days", "deadline"), name="contract_alert_once"
             ),
         ),
-    ]
+    ])

@@ -14,6 +14,7 @@ import core.clock
 import core.history
 import core.money
 import core.querysets
+from core.migration_operations import at_once
 
 
 class Migration(migrations.Migration):
@@ -23,7 +24,7 @@ class Migration(migrations.Migration):
         ("auth", "0012_alter_user_first_name_max_length"),
     ]
 
-    operations = [
+    operations = at_once([
         migrations.CreateModel(
             name="User",
             fields=[
@@ -139,6 +140,36 @@ class Migration(migrations.Migration):
                 "db_table": "users",
                 "ordering": ["username"],
                 "abstract": False,
+                "constraints": [
+                    models.UniqueConstraint(
+                        django.db.models.functions.text.Lower("email"),
+                        condition=models.Q(("email", ""), _negated=True),
+                        name="users_email_unique",
+                        violation_error_message="Another user has this email address.",
+                    ),
+                    models.UniqueConstraint(
+                        django.db.models.functions.text.Lower("username"),
+                        name="users_username_unique",
+                        violation_error_message="Another user has this name.",
+                    ),
+                    models.UniqueConstraint(
+                        models.F("is_system"),
+                        condition=models.Q(("is_system", True)),
+                        name="users_one_system",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("is_system", False), ("is_active", False), _connector="OR"),
+                        name="users_system_cannot_sign_in",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("manager__isnull", True),
+                            models.Q(("manager", models.F("id")), _negated=True),
+                            _connector="OR",
+                        ),
+                        name="users_not_own_manager",
+                    ),
+                ],
             },
             managers=[
                 ("objects", core.querysets.BillingUserManager()),
@@ -400,75 +431,6 @@ class Migration(migrations.Migration):
             bases=(simple_history.models.HistoricalChanges, models.Model),
         ),
         migrations.CreateModel(
-            name="IdempotencyRecord",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("key", models.CharField(max_length=255)),
-                ("scope", models.CharField(max_length=255)),
-                (
-                    "fingerprint",
-                    models.CharField(
-                        help_text="SHA-256 over the scope and the body of the request.", max_length=64
-                    ),
-                ),
-                ("status", models.PositiveSmallIntegerField()),
-                (
-                    "body",
-                    models.TextField(
-                        help_text="JSON as it was answered; jsonb would change the order of its keys."
-                    ),
-                ),
-                ("created_at", models.DateTimeField(default=core.clock.now)),
-                ("expires_at", models.DateTimeField(db_index=True)),
-                (
-                    "user",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-            ],
-            options={
-                "db_table": "idempotency_records",
-            },
-        ),
-        migrations.CreateModel(
-            name="Notification",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("kind", models.CharField(max_length=50)),
-                ("title", models.CharField(max_length=200)),
-                ("body", models.TextField(blank=True)),
-                ("url", models.CharField(blank=True, max_length=500)),
-                ("created_at", models.DateTimeField(default=core.clock.now)),
-                ("read_at", models.DateTimeField(blank=True, null=True)),
-                ("emailed_at", models.DateTimeField(blank=True, null=True)),
-                (
-                    "user",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE,
-                        related_name="notifications",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-            ],
-            options={
-                "db_table": "notifications",
-                "ordering": ["-id"],
-            },
-        ),
-        migrations.CreateModel(
             name="OutboxEvent",
             fields=[
                 (
@@ -519,6 +481,85 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="IdempotencyRecord",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("key", models.CharField(max_length=255)),
+                ("scope", models.CharField(max_length=255)),
+                (
+                    "fingerprint",
+                    models.CharField(
+                        help_text="SHA-256 over the scope and the body of the request.", max_length=64
+                    ),
+                ),
+                ("status", models.PositiveSmallIntegerField()),
+                (
+                    "body",
+                    models.TextField(
+                        help_text="JSON as it was answered; jsonb would change the order of its keys."
+                    ),
+                ),
+                ("created_at", models.DateTimeField(default=core.clock.now)),
+                ("expires_at", models.DateTimeField(db_index=True)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "db_table": "idempotency_records",
+                "constraints": [
+                    models.UniqueConstraint(fields=("user", "key"), name="idempotency_records_key_unique"),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="Notification",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("kind", models.CharField(max_length=50)),
+                ("title", models.CharField(max_length=200)),
+                ("body", models.TextField(blank=True)),
+                ("url", models.CharField(blank=True, max_length=500)),
+                ("created_at", models.DateTimeField(default=core.clock.now)),
+                ("read_at", models.DateTimeField(blank=True, null=True)),
+                ("emailed_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="notifications",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+            ],
+            options={
+                "db_table": "notifications",
+                "ordering": ["-id"],
+                "indexes": [
+                    models.Index(
+                        condition=models.Q(("read_at__isnull", True)),
+                        fields=["user"],
+                        name="notifications_unread",
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="SavedFilter",
             fields=[
                 (
@@ -551,71 +592,16 @@ class Migration(migrations.Migration):
             options={
                 "db_table": "saved_filters",
                 "ordering": ["page", "name"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("user", "page", "name"), name="saved_filters_name_unique"
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("is_default", True)),
+                        fields=("user", "page"),
+                        name="saved_filters_one_default",
+                    ),
+                ],
             },
         ),
-        migrations.AddConstraint(
-            model_name="user",
-            constraint=models.UniqueConstraint(
-                django.db.models.functions.text.Lower("email"),
-                condition=models.Q(("email", ""), _negated=True),
-                name="users_email_unique",
-                violation_error_message="Another user has this email address.",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="user",
-            constraint=models.UniqueConstraint(
-                django.db.models.functions.text.Lower("username"),
-                name="users_username_unique",
-                violation_error_message="Another user has this name.",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="user",
-            constraint=models.UniqueConstraint(
-                models.F("is_system"), condition=models.Q(("is_system", True)), name="users_one_system"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="user",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("is_system", False), ("is_active", False), _connector="OR"),
-                name="users_system_cannot_sign_in",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="user",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("manager__isnull", True),
-                    models.Q(("manager", models.F("id")), _negated=True),
-                    _connector="OR",
-                ),
-                name="users_not_own_manager",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="idempotencyrecord",
-            constraint=models.UniqueConstraint(fields=("user", "key"), name="idempotency_records_key_unique"),
-        ),
-        migrations.AddIndex(
-            model_name="notification",
-            index=models.Index(
-                condition=models.Q(("read_at__isnull", True)), fields=["user"], name="notifications_unread"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="savedfilter",
-            constraint=models.UniqueConstraint(
-                fields=("user", "page", "name"), name="saved_filters_name_unique"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="savedfilter",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("is_default", True)),
-                fields=("user", "page"),
-                name="saved_filters_one_default",
-            ),
-        ),
-    ]
+    ])

@@ -9,6 +9,7 @@ from django.db import migrations, models
 import core.clock
 import core.history
 import core.work_calendar
+from core.migration_operations import at_once
 
 
 class Migration(migrations.Migration):
@@ -16,7 +17,7 @@ class Migration(migrations.Migration):
         ("core", "0002_system_actor"),
     ]
 
-    operations = [
+    operations = at_once([
         migrations.CreateModel(
             name="HistoricalWorkCalendar",
             fields=[
@@ -435,4 +436,4 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
-    ]
+    ])

@@ -12,6 +12,8 @@ import simple_history.models
 from django.conf import settings
 from django.db import migrations, models
 
+from core.migration_operations import at_once
+
 
 class Migration(migrations.Migration):
     initial = True
@@ -20,7 +22,7 @@ class Migration(migrations.Migration):
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
-    operations = [
+    operations = at_once([
         migrations.CreateModel(
             name="AllocationRule",
             fields=[
@@ -93,6 +95,40 @@ class Migration(migrations.Migration):
             options={
                 "db_table": "allocation_rule_versions",
                 "ordering": ["rule", "-valid_from"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("rule", "number"), name="allocation_rule_version_number"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("valid_to__isnull", True),
+                            ("valid_to__gt", models.F("valid_from")),
+                            _connector="OR",
+                        ),
+                        name="allocation_rule_version_dates_ordered",
+                    ),
+                    django.contrib.postgres.constraints.ExclusionConstraint(
+                        expressions=[
+                            (
+                                models.Func(
+                                    models.F("rule_id"),
+                                    models.F("rule_id"),
+                                    models.Value("[]", output_field=models.CharField()),
+                                    function="int8range",
+                                ),
+                                "&&",
+                            ),
+                            (
+                                models.Func(
+                                    models.F("valid_from"),
+                                    models.F("valid_to"),
+                                    function="daterange",
+                                    output_field=models.DateField(),
+                                ),
+                                "&&",
+                            ),
+                        ],
+                        name="allocation_rule_version_no_overlap",
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -160,46 +196,6 @@ class Migration(migrations.Migration):
                 "permissions": [("view_department_costs", "Can see what a department costs")],
             },
         ),
-        migrations.CreateModel(
-            name="AllocationRuleTarget",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("line_number", models.PositiveSmallIntegerField()),
-                (
-                    "weight",
-                    models.DecimalField(
-                        decimal_places=4,
-                        max_digits=20,
-                        validators=[django.core.validators.MinValueValidator(0)],
-                    ),
-                ),
-                (
-                    "version",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="targets",
-                        to="entities.allocationruleversion",
-                    ),
-                ),
-                (
-                    "department",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="allocation_targets",
-                        to="entities.department",
-                    ),
-                ),
-            ],
-            options={
-                "db_table": "allocation_rule_targets",
-                "ordering": ["version", "line_number"],
-            },
-        ),
         migrations.AddField(
             model_name="allocationrule",
             name="source",
@@ -209,146 +205,6 @@ class Migration(migrations.Migration):
                 related_name="allocation_rules",
                 to="entities.department",
             ),
-        ),
-        migrations.CreateModel(
-            name="AllocationPosting",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                (
-                    "source",
-                    models.CharField(
-                        choices=[
-                            ("manual", "Entered by hand"),
-                            ("usage", "Derived from usage"),
-                            ("rule", "Allocation rule"),
-                            ("import", "Imported"),
-                            ("reversal", "Reversal"),
-                            ("credit", "Credit"),
-                        ],
-                        max_length=10,
-                    ),
-                ),
-                ("amount", core.money.MoneyField(decimal_places=4, max_digits=20)),
-                ("currency", core.money.CurrencyField(max_length=3)),
-                ("description", models.CharField(max_length=500)),
-                ("period_start", models.DateField()),
-                ("period_end", models.DateField(help_text="The first day after the period.")),
-                (
-                    "run",
-                    models.PositiveSmallIntegerField(
-                        default=1,
-                        help_text="Counts the runs of a rule for the period: 2 after the first was reversed.",
-                    ),
-                ),
-                (
-                    "basis",
-                    models.CharField(
-                        blank=True,
-                        choices=[
-                            ("percent", "Percent (sums to 100)"),
-                            ("amount", "Fixed amounts (sum to the total)"),
-                            ("ratio", "Ratio"),
-                            ("driver", "Driver (headcount, m², …)"),
-                        ],
-                        max_length=10,
-                    ),
-                ),
-                ("driver_values", models.JSONField(blank=True, default=dict)),
-                ("reason", models.CharField(blank=True, max_length=500)),
-                ("created_at", models.DateTimeField(default=core.clock.now, editable=False)),
-                (
-                    "created_by",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="+",
-                        to=settings.AUTH_USER_MODEL,
-                    ),
-                ),
-                (
-                    "credits",
-                    models.ForeignKey(
-                        blank=True,
-                        help_text="The posting of which this credits a part.",
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="credited_by",
-                        to="entities.allocationposting",
-                    ),
-                ),
-                (
-                    "reverses",
-                    models.OneToOneField(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="reversed_by",
-                        to="entities.allocationposting",
-                    ),
-                ),
-                (
-                    "rule_version",
-                    models.ForeignKey(
-                        blank=True,
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="postings",
-                        to="entities.allocationruleversion",
-                    ),
-                ),
-                (
-                    "source_department",
-                    models.ForeignKey(
-                        blank=True,
-                        help_text="Set when cost moves from this department; its line is minus the total.",
-                        null=True,
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="postings_given",
-                        to="entities.department",
-                    ),
-                ),
-            ],
-            options={
-                "db_table": "allocation_postings",
-                "ordering": ["-id"],
-                "permissions": [("reverse_allocationposting", "Can reverse a cost allocation")],
-            },
-        ),
-        migrations.CreateModel(
-            name="DepartmentClosure",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("depth", models.PositiveSmallIntegerField()),
-                (
-                    "ancestor",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.DO_NOTHING,
-                        related_name="below",
-                        to="entities.department",
-                    ),
-                ),
-                (
-                    "descendant",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.DO_NOTHING,
-                        related_name="above",
-                        to="entities.department",
-                    ),
-                ),
-            ],
-            options={
-                "db_table": "department_closure",
-                "default_permissions": (),
-            },
         ),
         migrations.CreateModel(
             name="Entity",
@@ -517,6 +373,48 @@ class Migration(migrations.Migration):
                 "db_table": "billing_entities",
                 "ordering": ["name", "id"],
                 "permissions": [("view_entity_costs", "Can see what an entity costs")],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("parent__isnull", True),
+                            models.Q(("parent", models.F("id")), _negated=True),
+                            _connector="OR",
+                        ),
+                        name="entity_not_its_own_parent",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("entity_type", "root"), _negated=True),
+                            ("parent__isnull", True),
+                            _connector="OR",
+                        ),
+                        name="entity_root_has_no_parent",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("credit_limit__isnull", True), ("credit_limit__gte", 0), _connector="OR"
+                        ),
+                        name="entity_credit_limit_not_negative",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("fiscal_year_start_month__range", (1, 12))),
+                        name="entity_fiscal_month_valid",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("tax_rate__range", (0, 100))), name="entity_tax_rate_valid"
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("is_default_issuer", False), ("is_issuer", True), _connector="OR"
+                        ),
+                        name="entity_default_issuer_issues",
+                    ),
+                    models.UniqueConstraint(
+                        condition=models.Q(("is_default_issuer", True)),
+                        fields=("is_default_issuer",),
+                        name="entity_one_default_issuer",
+                    ),
+                ],
             },
         ),
         migrations.AddField(
@@ -526,8 +424,17 @@ class Migration(migrations.Migration):
                 on_delete=django.db.models.deletion.PROTECT, related_name="departments", to="entities.entity"
             ),
         ),
+        migrations.AddField(
+            model_name="allocationrule",
+            name="entity",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="allocation_rules",
+                to="entities.entity",
+            ),
+        ),
         migrations.CreateModel(
-            name="CostAllocation",
+            name="AllocationPosting",
             fields=[
                 (
                     "id",
@@ -535,13 +442,6 @@ class Migration(migrations.Migration):
                         auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
                 ),
-                ("line_number", models.PositiveSmallIntegerField()),
-                ("amount", core.money.MoneyField(decimal_places=4, max_digits=20)),
-                ("currency", core.money.CurrencyField(max_length=3)),
-                ("weight", models.DecimalField(blank=True, decimal_places=4, max_digits=20, null=True)),
-                ("description", models.CharField(max_length=500)),
-                ("period_start", models.DateField()),
-                ("period_end", models.DateField()),
                 (
                     "source",
                     models.CharField(
@@ -556,24 +456,50 @@ class Migration(migrations.Migration):
                         max_length=10,
                     ),
                 ),
-                ("gl_code", models.CharField(blank=True, max_length=50, verbose_name="GL code")),
-                ("billable", models.BooleanField(default=False)),
+                ("amount", core.money.MoneyField(decimal_places=4, max_digits=20)),
+                ("currency", core.money.CurrencyField(max_length=3)),
+                ("description", models.CharField(max_length=500)),
+                ("period_start", models.DateField()),
+                ("period_end", models.DateField(help_text="The first day after the period.")),
+                (
+                    "run",
+                    models.PositiveSmallIntegerField(
+                        default=1,
+                        help_text="Counts the runs of a rule for the period: 2 after the first was reversed.",
+                    ),
+                ),
+                (
+                    "basis",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("percent", "Percent (sums to 100)"),
+                            ("amount", "Fixed amounts (sum to the total)"),
+                            ("ratio", "Ratio"),
+                            ("driver", "Driver (headcount, m², …)"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("driver_values", models.JSONField(blank=True, default=dict)),
+                ("reason", models.CharField(blank=True, max_length=500)),
                 ("created_at", models.DateTimeField(default=core.clock.now, editable=False)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
                 (
                     "credits",
                     models.ForeignKey(
                         blank=True,
+                        help_text="The posting of which this credits a part.",
                         null=True,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="credited_by",
-                        to="entities.costallocation",
-                    ),
-                ),
-                (
-                    "posting",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="lines",
                         to="entities.allocationposting",
                     ),
                 ),
@@ -584,14 +510,27 @@ class Migration(migrations.Migration):
                         null=True,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="reversed_by",
-                        to="entities.costallocation",
+                        to="entities.allocationposting",
                     ),
                 ),
                 (
-                    "department",
+                    "rule_version",
                     models.ForeignKey(
+                        blank=True,
+                        null=True,
                         on_delete=django.db.models.deletion.PROTECT,
-                        related_name="cost_allocations",
+                        related_name="postings",
+                        to="entities.allocationruleversion",
+                    ),
+                ),
+                (
+                    "source_department",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="Set when cost moves from this department; its line is minus the total.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="postings_given",
                         to="entities.department",
                     ),
                 ),
@@ -599,115 +538,15 @@ class Migration(migrations.Migration):
                     "entity",
                     models.ForeignKey(
                         on_delete=django.db.models.deletion.PROTECT,
-                        related_name="cost_allocations",
+                        related_name="allocation_postings",
                         to="entities.entity",
                     ),
                 ),
             ],
             options={
-                "db_table": "cost_allocations",
+                "db_table": "allocation_postings",
                 "ordering": ["-id"],
-            },
-        ),
-        migrations.AddField(
-            model_name="allocationrule",
-            name="entity",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="allocation_rules",
-                to="entities.entity",
-            ),
-        ),
-        migrations.AddField(
-            model_name="allocationposting",
-            name="entity",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="allocation_postings",
-                to="entities.entity",
-            ),
-        ),
-        migrations.CreateModel(
-            name="EntityClosure",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("depth", models.PositiveSmallIntegerField()),
-                (
-                    "ancestor",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.DO_NOTHING,
-                        related_name="below",
-                        to="entities.entity",
-                    ),
-                ),
-                (
-                    "descendant",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.DO_NOTHING,
-                        related_name="above",
-                        to="entities.entity",
-                    ),
-                ),
-            ],
-            options={
-                "db_table": "entity_closure",
-                "default_permissions": (),
-            },
-        ),
-        migrations.CreateModel(
-            name="EntityLink",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
-                    ),
-                ),
-                ("created_at", models.DateTimeField(default=core.clock.now, editable=False)),
-                ("updated_at", models.DateTimeField(auto_now=True)),
-                (
-                    "kind",
-                    models.CharField(
-                        choices=[
-                            ("owner", "Owner (who uses)"),
-                            ("invoice_owner", "Invoice owner (who is billed)"),
-                            ("payer", "Payer"),
-                        ],
-                        max_length=15,
-                    ),
-                ),
-                ("valid_from", models.DateField()),
-                (
-                    "valid_to",
-                    models.DateField(
-                        blank=True, help_text="The first day it no longer holds; empty: open.", null=True
-                    ),
-                ),
-                (
-                    "entity",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="links",
-                        to="entities.entity",
-                    ),
-                ),
-                (
-                    "target",
-                    models.ForeignKey(
-                        on_delete=django.db.models.deletion.PROTECT,
-                        related_name="linked_from",
-                        to="entities.entity",
-                    ),
-                ),
-            ],
-            options={
-                "db_table": "entity_links",
-                "ordering": ["entity", "kind", "-valid_from"],
+                "permissions": [("reverse_allocationposting", "Can reverse a cost allocation")],
             },
         ),
         migrations.CreateModel(
@@ -1340,6 +1179,415 @@ class Migration(migrations.Migration):
             bases=(simple_history.models.HistoricalChanges, models.Model),
         ),
         migrations.CreateModel(
+            name="AllocationRuleTarget",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("line_number", models.PositiveSmallIntegerField()),
+                (
+                    "weight",
+                    models.DecimalField(
+                        decimal_places=4,
+                        max_digits=20,
+                        validators=[django.core.validators.MinValueValidator(0)],
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="targets",
+                        to="entities.allocationruleversion",
+                    ),
+                ),
+                (
+                    "department",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="allocation_targets",
+                        to="entities.department",
+                    ),
+                ),
+            ],
+            options={
+                "db_table": "allocation_rule_targets",
+                "ordering": ["version", "line_number"],
+                "constraints": [
+                    models.UniqueConstraint(fields=("version", "department"), name="allocation_target_once"),
+                    models.UniqueConstraint(fields=("version", "line_number"), name="allocation_target_line"),
+                    models.CheckConstraint(
+                        condition=models.Q(("weight__gte", 0)), name="allocation_target_weight_not_negative"
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="DepartmentClosure",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("depth", models.PositiveSmallIntegerField()),
+                (
+                    "ancestor",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="below",
+                        to="entities.department",
+                    ),
+                ),
+                (
+                    "descendant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="above",
+                        to="entities.department",
+                    ),
+                ),
+            ],
+            options={
+                "db_table": "department_closure",
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("ancestor", "descendant"), name="department_closure_pair"
+                    ),
+                ],
+            },
+        ),
+        migrations.AddConstraint(
+            model_name="department",
+            constraint=models.UniqueConstraint(
+                models.F("entity"),
+                django.db.models.functions.text.Upper("code"),
+                name="department_code_unique_in_entity",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="department",
+            constraint=models.UniqueConstraint(fields=("id", "entity"), name="department_id_entity"),
+        ),
+        migrations.AddConstraint(
+            model_name="department",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("parent__isnull", True),
+                    models.Q(("parent", models.F("id")), _negated=True),
+                    _connector="OR",
+                ),
+                name="department_not_its_own_parent",
+            ),
+        ),
+        migrations.CreateModel(
+            name="CostAllocation",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("line_number", models.PositiveSmallIntegerField()),
+                ("amount", core.money.MoneyField(decimal_places=4, max_digits=20)),
+                ("currency", core.money.CurrencyField(max_length=3)),
+                ("weight", models.DecimalField(blank=True, decimal_places=4, max_digits=20, null=True)),
+                ("description", models.CharField(max_length=500)),
+                ("period_start", models.DateField()),
+                ("period_end", models.DateField()),
+                (
+                    "source",
+                    models.CharField(
+                        choices=[
+                            ("manual", "Entered by hand"),
+                            ("usage", "Derived from usage"),
+                            ("rule", "Allocation rule"),
+                            ("import", "Imported"),
+                            ("reversal", "Reversal"),
+                            ("credit", "Credit"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("gl_code", models.CharField(blank=True, max_length=50, verbose_name="GL code")),
+                ("billable", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField(default=core.clock.now, editable=False)),
+                (
+                    "credits",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="credited_by",
+                        to="entities.costallocation",
+                    ),
+                ),
+                (
+                    "posting",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="lines",
+                        to="entities.allocationposting",
+                    ),
+                ),
+                (
+                    "reverses",
+                    models.OneToOneField(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="reversed_by",
+                        to="entities.costallocation",
+                    ),
+                ),
+                (
+                    "department",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="cost_allocations",
+                        to="entities.department",
+                    ),
+                ),
+                (
+                    "entity",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="cost_allocations",
+                        to="entities.entity",
+                    ),
+                ),
+            ],
+            options={
+                "db_table": "cost_allocations",
+                "ordering": ["-id"],
+                "indexes": [
+                    models.Index(fields=["department", "period_start"], name="cost_alloc_department_period"),
+                    models.Index(fields=["entity", "period_start"], name="cost_alloc_entity_period"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("posting", "line_number"), name="cost_allocation_line"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("source__in", ["usage", "rule"]), _negated=True),
+                            ("billable", False),
+                            _connector="OR",
+                        ),
+                        name="cost_allocation_from_usage_not_billable",
+                    ),
+                ],
+            },
+        ),
+        migrations.AddConstraint(
+            model_name="allocationrule",
+            constraint=models.UniqueConstraint(fields=("entity", "name"), name="allocation_rule_name_unique"),
+        ),
+        migrations.AddConstraint(
+            model_name="allocationrule",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("is_active", True)),
+                fields=("source",),
+                name="allocation_rule_one_active_per_source",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="allocationposting",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("period_end__gt", models.F("period_start"))),
+                name="allocation_posting_period_ordered",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="allocationposting",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("reverses__isnull", True), ("credits__isnull", True), _connector="OR"),
+                name="allocation_posting_reverses_or_credits",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="allocationposting",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(
+                    ("credits__isnull", True), ("reverses__isnull", True), ("rule_version__isnull", False)
+                ),
+                fields=("rule_version", "period_start", "period_end", "currency", "run"),
+                name="allocation_posting_once_per_period",
+            ),
+        ),
+        migrations.CreateModel(
+            name="EntityClosure",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("depth", models.PositiveSmallIntegerField()),
+                (
+                    "ancestor",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="below",
+                        to="entities.entity",
+                    ),
+                ),
+                (
+                    "descendant",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="above",
+                        to="entities.entity",
+                    ),
+                ),
+            ],
+            options={
+                "db_table": "entity_closure",
+                "default_permissions": (),
+                "constraints": [
+                    models.UniqueConstraint(fields=("ancestor", "descendant"), name="entity_closure_pair"),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name="EntityLink",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("created_at", models.DateTimeField(default=core.clock.now, editable=False)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("owner", "Owner (who uses)"),
+                            ("invoice_owner", "Invoice owner (who is billed)"),
+                            ("payer", "Payer"),
+                        ],
+                        max_length=15,
+                    ),
+                ),
+                ("valid_from", models.DateField()),
+                (
+                    "valid_to",
+                    models.DateField(
+                        blank=True, help_text="The first day it no longer holds; empty: open.", null=True
+                    ),
+                ),
+                (
+                    "entity",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="links",
+                        to="entities.entity",
+                    ),
+                ),
+                (
+                    "target",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="linked_from",
+                        to="entities.entity",
+                    ),
+                ),
+            ],
+            options={
+                "db_table": "entity_links",
+                "ordering": ["entity", "kind", "-valid_from"],
+                "constraints": [
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("valid_to__isnull", True),
+                            ("valid_to__gt", models.F("valid_from")),
+                            _connector="OR",
+                        ),
+                        name="entity_link_dates_ordered",
+                    ),
+                    django.contrib.postgres.constraints.ExclusionConstraint(
+                        condition=models.Q(("kind", "owner")),
+                        expressions=[
+                            (
+                                models.Func(
+                                    models.F("entity_id"),
+                                    models.F("entity_id"),
+                                    models.Value("[]", output_field=models.CharField()),
+                                    function="int8range",
+                                ),
+                                "&&",
+                            ),
+                            (
+                                models.Func(
+                                    models.F("valid_from"),
+                                    models.F("valid_to"),
+                                    function="daterange",
+                                    output_field=models.DateField(),
+                                ),
+                                "&&",
+                            ),
+                        ],
+                        name="entity_link_owner_no_overlap",
+                    ),
+                    django.contrib.postgres.constraints.ExclusionConstraint(
+                        condition=models.Q(("kind", "invoice_owner")),
+                        expressions=[
+                            (
+                                models.Func(
+                                    models.F("entity_id"),
+                                    models.F("entity_id"),
+                                    models.Value("[]", output_field=models.CharField()),
+                                    function="int8range",
+                                ),
+                                "&&",
+                            ),
+                            (
+                                models.Func(
+                                    models.F("valid_from"),
+                                    models.F("valid_to"),
+                                    function="daterange",
+                                    output_field=models.DateField(),
+                                ),
+                                "&&",
+                            ),
+                        ],
+                        name="entity_link_invoice_owner_no_overlap",
+                    ),
+                    django.contrib.postgres.constraints.ExclusionConstraint(
+                        condition=models.Q(("kind", "payer")),
+                        expressions=[
+                            (
+                                models.Func(
+                                    models.F("entity_id"),
+                                    models.F("entity_id"),
+                                    models.Value("[]", output_field=models.CharField()),
+                                    function="int8range",
+                                ),
+                                "&&",
+                            ),
+                            (
+                                models.Func(
+                                    models.F("valid_from"),
+                                    models.F("valid_to"),
+                                    function="daterange",
+                                    output_field=models.DateField(),
+                                ),
+                                "&&",
+                            ),
+                        ],
+                        name="entity_link_payer_no_overlap",
+                    ),
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name="Membership",
             fields=[
                 (
@@ -1399,328 +1647,25 @@ class Migration(migrations.Migration):
                 "db_table": "memberships",
                 "ordering": ["user", "entity", "role"],
                 "permissions": [("manage_membership", "Can grant and end memberships")],
+                "indexes": [
+                    models.Index(fields=["user", "entity"], name="membership_user_entity"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("user", "entity", "department", "role"),
+                        name="membership_once",
+                        nulls_distinct=False,
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            ("valid_from__isnull", True),
+                            ("valid_to__isnull", True),
+                            ("valid_to__gt", models.F("valid_from")),
+                            _connector="OR",
+                        ),
+                        name="membership_dates_ordered",
+                    ),
+                ],
             },
         ),
-        migrations.AddConstraint(
-            model_name="allocationruleversion",
-            constraint=models.UniqueConstraint(
-                fields=("rule", "number"), name="allocation_rule_version_number"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="allocationruleversion",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("valid_to__isnull", True), ("valid_to__gt", models.F("valid_from")), _connector="OR"
-                ),
-                name="allocation_rule_version_dates_ordered",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="allocationruleversion",
-            constraint=django.contrib.postgres.constraints.ExclusionConstraint(
-                expressions=[
-                    (
-                        models.Func(
-                            models.F("rule_id"),
-                            models.F("rule_id"),
-                            models.Value("[]", output_field=models.CharField()),
-                            function="int8range",
-                        ),
-                        "&&",
-                    ),
-                    (
-                        models.Func(
-                            models.F("valid_from"),
-                            models.F("valid_to"),
-                            function="daterange",
-                            output_field=models.DateField(),
-                        ),
-                        "&&",
-                    ),
-                ],
-                name="allocation_rule_version_no_overlap",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="allocationruletarget",
-            constraint=models.UniqueConstraint(
-                fields=("version", "department"), name="allocation_target_once"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="allocationruletarget",
-            constraint=models.UniqueConstraint(
-                fields=("version", "line_number"), name="allocation_target_line"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="allocationruletarget",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("weight__gte", 0)), name="allocation_target_weight_not_negative"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="departmentclosure",
-            constraint=models.UniqueConstraint(
-                fields=("ancestor", "descendant"), name="department_closure_pair"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="entity",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("parent__isnull", True),
-                    models.Q(("parent", models.F("id")), _negated=True),
-                    _connector="OR",
-                ),
-                name="entity_not_its_own_parent",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="entity",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("entity_type", "root"), _negated=True),
-                    ("parent__isnull", True),
-                    _connector="OR",
-                ),
-                name="entity_root_has_no_parent",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="entity",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("credit_limit__isnull", True), ("credit_limit__gte", 0), _connector="OR"),
-                name="entity_credit_limit_not_negative",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="entity",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("fiscal_year_start_month__range", (1, 12))),
-                name="entity_fiscal_month_valid",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="entity",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("tax_rate__range", (0, 100))), name="entity_tax_rate_valid"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="entity",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("is_default_issuer", False), ("is_issuer", True), _connector="OR"),
-                name="entity_default_issuer_issues",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="entity",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("is_default_issuer", True)),
-                fields=("is_default_issuer",),
-                name="entity_one_default_issuer",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="department",
-            constraint=models.UniqueConstraint(
-                models.F("entity"),
-                django.db.models.functions.text.Upper("code"),
-                name="department_code_unique_in_entity",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="department",
-            constraint=models.UniqueConstraint(fields=("id", "entity"), name="department_id_entity"),
-        ),
-        migrations.AddConstraint(
-            model_name="department",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("parent__isnull", True),
-                    models.Q(("parent", models.F("id")), _negated=True),
-                    _connector="OR",
-                ),
-                name="department_not_its_own_parent",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="costallocation",
-            index=models.Index(fields=["department", "period_start"], name="cost_alloc_department_period"),
-        ),
-        migrations.AddIndex(
-            model_name="costallocation",
-            index=models.Index(fields=["entity", "period_start"], name="cost_alloc_entity_period"),
-        ),
-        migrations.AddConstraint(
-            model_name="costallocation",
-            constraint=models.UniqueConstraint(
-                fields=("posting", "line_number"), name="cost_allocation_line"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="costallocation",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("source__in", ["usage", "rule"]), _negated=True),
-                    ("billable", False),
-                    _connector="OR",
-                ),
-                name="cost_allocation_from_usage_not_billable",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="allocationrule",
-            constraint=models.UniqueConstraint(fields=("entity", "name"), name="allocation_rule_name_unique"),
-        ),
-        migrations.AddConstraint(
-            model_name="allocationrule",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("is_active", True)),
-                fields=("source",),
-                name="allocation_rule_one_active_per_source",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="allocationposting",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("period_end__gt", models.F("period_start"))),
-                name="allocation_posting_period_ordered",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="allocationposting",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("reverses__isnull", True), ("credits__isnull", True), _connector="OR"),
-                name="allocation_posting_reverses_or_credits",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="allocationposting",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(
-                    ("credits__isnull", True), ("reverses__isnull", True), ("rule_version__isnull", False)
-                ),
-                fields=("rule_version", "period_start", "period_end", "currency", "run"),
-                name="allocation_posting_once_per_period",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="entityclosure",
-            constraint=models.UniqueConstraint(fields=("ancestor", "descendant"), name="entity_closure_pair"),
-        ),
-        migrations.AddConstraint(
-            model_name="entitylink",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("valid_to__isnull", True), ("valid_to__gt", models.F("valid_from")), _connector="OR"
-                ),
-                name="entity_link_dates_ordered",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="entitylink",
-            constraint=django.contrib.postgres.constraints.ExclusionConstraint(
-                condition=models.Q(("kind", "owner")),
-                expressions=[
-                    (
-                        models.Func(
-                            models.F("entity_id"),
-                            models.F("entity_id"),
-                            models.Value("[]", output_field=models.CharField()),
-                            function="int8range",
-                        ),
-                        "&&",
-                    ),
-                    (
-                        models.Func(
-                            models.F("valid_from"),
-                            models.F("valid_to"),
-                            function="daterange",
-                            output_field=models.DateField(),
-                        ),
-                        "&&",
-                    ),
-                ],
-                name="entity_link_owner_no_overlap",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="entitylink",
-            constraint=django.contrib.postgres.constraints.ExclusionConstraint(
-                condition=models.Q(("kind", "invoice_owner")),
-                expressions=[
-                    (
-                        models.Func(
-                            models.F("entity_id"),
-                            models.F("entity_id"),
-                            models.Value("[]", output_field=models.CharField()),
-                            function="int8range",
-                        ),
-                        "&&",
-                    ),
-                    (
-                        models.Func(
-                            models.F("valid_from"),
-                            models.F("valid_to"),
-                            function="daterange",
-                            output_field=models.DateField(),
-                        ),
-                        "&&",
-                    ),
-                ],
-                name="entity_link_invoice_owner_no_overlap",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="entitylink",
-            constraint=django.contrib.postgres.constraints.ExclusionConstraint(
-                condition=models.Q(("kind", "payer")),
-                expressions=[
-                    (
-                        models.Func(
-                            models.F("entity_id"),
-                            models.F("entity_id"),
-                            models.Value("[]", output_field=models.CharField()),
-                            function="int8range",
-                        ),
-                        "&&",
-                    ),
-                    (
-                        models.Func(
-                            models.F("valid_from"),
-                            models.F("valid_to"),
-                            function="daterange",
-                            output_field=models.DateField(),
-                        ),
-                        "&&",
-                    ),
-                ],
-                name="entity_link_payer_no_overlap",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="membership",
-            index=models.Index(fields=["user", "entity"], name="membership_user_entity"),
-        ),
-        migrations.AddConstraint(
-            model_name="membership",
-            constraint=models.UniqueConstraint(
-                fields=("user", "entity", "department", "role"), name="membership_once", nulls_distinct=False
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="membership",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    ("valid_from__isnull", True),
-                    ("valid_to__isnull", True),
-                    ("valid_to__gt", models.F("valid_from")),
-                    _connector="OR",
-                ),
-                name="membership_dates_ordered",
-            ),
-        ),
-    ]
+    ])

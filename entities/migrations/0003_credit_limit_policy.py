@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+from core.migration_operations import at_once
+
 
 class Migration(migrations.Migration):
 
@@ -9,7 +11,7 @@ class Migration(migrations.Migration):
         ('entities', '0002_guards'),
     ]
 
-    operations = [
+    operations = at_once([
         migrations.AddField(
             model_name='entity',
             name='credit_limit_policy',
@@ -20,4 +22,4 @@ class Migration(migrations.Migration):
             name='credit_limit_policy',
             field=models.CharField(choices=[('warn', 'Warn'), ('refuse', 'Refuse')], db_default='warn', default='warn', help_text='Whether an invoice beyond the credit limit is issued with a warning or refused.', max_length=6),
         ),
-    ]
+    ])

@@ -3,13 +3,15 @@
 import django.core.validators
 from django.db import migrations, models
 
+from core.migration_operations import at_once
+
 
 class Migration(migrations.Migration):
     dependencies = [
         ("entities", "0003_credit_limit_policy"),
     ]
 
-    operations = [
+    operations = at_once([
         migrations.AddField(
             model_name="entity",
             name="tax_rounding",
@@ -76,4 +78,4 @@ class Migration(migrations.Migration):
                 name="entity_tax_rounding_known",
             ),
         ),
-    ]
+    ])

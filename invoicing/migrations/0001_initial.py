@@ -9,9 +9,10 @@ import simple_history.models
 from django.conf import settings
 from django.db import migrations, models
 
+from core.migration_operations import at_once
+
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
@@ -19,7 +20,7 @@ class Migration(migrations.Migration):
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
-    operations = [
+    operations = at_once([
         migrations.CreateModel(
             name='HistoricalInvoice',
             fields=[
@@ -207,6 +208,25 @@ class Migration(migrations.Migration):
                 'db_table': 'invoices',
                 'ordering': ['-id'],
                 'permissions': [('issue_invoice', 'Can issue an invoice'), ('void_invoice', 'Can void an invoice')],
+                'indexes': [
+                    models.Index(fields=['entity', '-period_start'], name='invoice_entity_period'),
+                    models.Index(fields=['status', 'due_date'], name='invoice_status_due'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(fields=('issuer', 'document_type', 'fiscal_year', 'sequence_number'), name='invoice_sequence_once'),
+                    models.UniqueConstraint(fields=('issuer', 'number'), name='invoice_number_once'),
+                    models.UniqueConstraint(condition=models.Q(('status', 'draft')), fields=('issuer', 'entity', 'period_start', 'period_end'), name='invoice_one_draft_per_period'),
+                    models.CheckConstraint(condition=models.Q(('period_end__gt', models.F('period_start'))), name='invoice_period_ordered'),
+                    models.CheckConstraint(condition=models.Q(('total', django.db.models.expressions.CombinedExpression(models.F('subtotal'), '+', models.F('tax_total')))), name='invoice_total_is_subtotal_and_tax'),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(('issued_at__isnull', True), ('number__isnull', True), ('sequence_number__isnull', True), ('status', 'draft')),
+                            models.Q(models.Q(('status', 'draft'), _negated=True), ('due_date__isnull', False), ('fiscal_year__isnull', False), ('issue_date__isnull', False), ('issued_at__isnull', False), ('number__isnull', False), ('sequence_number__isnull', False)),
+                            _connector='OR',
+                        ),
+                        name='invoice_numbered_when_issued',
+                    ),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -258,25 +278,10 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'invoice_lines',
                 'ordering': ['invoice', 'line_number'],
-            },
-        ),
-        migrations.CreateModel(
-            name='NumberSeries',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('document_type', models.CharField(choices=[('invoice', 'Invoice')], max_length=12)),
-                ('fiscal_year', models.PositiveSmallIntegerField(help_text='The calendar year in which the fiscal year ends.')),
-                ('prefix', models.CharField(help_text='Stands before the year and the number, e.g. ACME-INV-.', max_length=30)),
-                ('last_number', models.PositiveBigIntegerField(default=0)),
-                ('last_issue_date', models.DateField(blank=True, help_text='No document of the series may be dated before it, so that numbers follow dates.', null=True)),
-                ('issuer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='number_series', to='entities.entity')),
-            ],
-            options={
-                'verbose_name_plural': 'number series',
-                'db_table': 'number_series',
-                'ordering': ['issuer', 'document_type', '-fiscal_year'],
+                'constraints': [
+                    models.UniqueConstraint(fields=('invoice', 'line_number'), name='invoice_line_number'),
+                    models.CheckConstraint(condition=models.Q(('rate__gt', 0)), name='invoice_line_rate_positive'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -316,6 +321,10 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'usage_imports',
                 'ordering': ['-id'],
+                'constraints': [
+                    models.UniqueConstraint(condition=models.Q(('status', 'completed')), fields=('root', 'file_sha256'), name='usage_import_file_once_in_group'),
+                    models.UniqueConstraint(fields=('id', 'root'), name='usage_import_id_root'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -336,6 +345,10 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'usage_mapping_rules',
                 'ordering': ['entity', 'priority', 'id'],
+                'constraints': [
+                    models.UniqueConstraint(fields=('entity', 'source', 'tag_key', 'value'), name='usage_mapping_rule_once'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('source', 'tag'), models.Q(('tag_key', ''), _negated=True)), models.Q(models.Q(('source', 'tag'), _negated=True), ('tag_key', '')), _connector='OR'), name='usage_mapping_rule_tag_has_key'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -392,26 +405,14 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'usage_records',
                 'ordering': ['-id'],
-            },
-        ),
-        migrations.CreateModel(
-            name='RejectedRow',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('line_number', models.PositiveBigIntegerField()),
-                ('values', models.JSONField(help_text='Column name to the text that the file had, or that was put right since.')),
-                ('raw_text', models.TextField(blank=True, help_text='The line itself, where it could not be split into columns.')),
-                ('problems', models.JSONField(help_text='List of {column, code, detail}.')),
-                ('status', models.CharField(choices=[('open', 'To repair'), ('repaired', 'Repaired'), ('discarded', 'Discarded')], default='open', max_length=10)),
-                ('resolution_reason', models.CharField(blank=True, max_length=500)),
-                ('usage_import', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rejected_rows', to='invoicing.usageimport')),
-                ('record', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='repaired_from', to='invoicing.usagerecord')),
-            ],
-            options={
-                'db_table': 'usage_rejected_rows',
-                'ordering': ['usage_import', 'line_number'],
+                'indexes': [
+                    models.Index(fields=['entity', 'charge_date'], name='usage_entity_date'),
+                    models.Index(fields=['department', 'charge_date'], name='usage_department_date'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(fields=('root', 'row_hash', 'occurrence'), name='usage_record_once_in_group'),
+                    models.CheckConstraint(condition=models.Q(('charge_period_end__gte', models.F('charge_period_start'))), name='usage_record_period_ordered'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -445,6 +446,53 @@ class Migration(migrations.Migration):
             bases=(simple_history.models.HistoricalChanges, models.Model),
         ),
         migrations.CreateModel(
+            name='NumberSeries',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
+                ('updated_at', models.DateTimeField(auto_now=True)),
+                ('document_type', models.CharField(choices=[('invoice', 'Invoice')], max_length=12)),
+                ('fiscal_year', models.PositiveSmallIntegerField(help_text='The calendar year in which the fiscal year ends.')),
+                ('prefix', models.CharField(help_text='Stands before the year and the number, e.g. ACME-INV-.', max_length=30)),
+                ('last_number', models.PositiveBigIntegerField(default=0)),
+                ('last_issue_date', models.DateField(blank=True, help_text='No document of the series may be dated before it, so that numbers follow dates.', null=True)),
+                ('issuer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='number_series', to='entities.entity')),
+            ],
+            options={
+                'verbose_name_plural': 'number series',
+                'db_table': 'number_series',
+                'ordering': ['issuer', 'document_type', '-fiscal_year'],
+                'constraints': [
+                    models.UniqueConstraint(fields=('issuer', 'document_type', 'fiscal_year'), name='number_series_once'),
+                    models.UniqueConstraint(fields=('issuer', 'prefix', 'fiscal_year'), name='number_series_prefix_once'),
+                ],
+            },
+        ),
+        migrations.CreateModel(
+            name='RejectedRow',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
+                ('updated_at', models.DateTimeField(auto_now=True)),
+                ('line_number', models.PositiveBigIntegerField()),
+                ('values', models.JSONField(help_text='Column name to the text that the file had, or that was put right since.')),
+                ('raw_text', models.TextField(blank=True, help_text='The line itself, where it could not be split into columns.')),
+                ('problems', models.JSONField(help_text='List of {column, code, detail}.')),
+                ('status', models.CharField(choices=[('open', 'To repair'), ('repaired', 'Repaired'), ('discarded', 'Discarded')], default='open', max_length=10)),
+                ('resolution_reason', models.CharField(blank=True, max_length=500)),
+                ('usage_import', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='rejected_rows', to='invoicing.usageimport')),
+                ('record', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='repaired_from', to='invoicing.usagerecord')),
+            ],
+            options={
+                'db_table': 'usage_rejected_rows',
+                'ordering': ['usage_import', 'line_number'],
+                'constraints': [
+                    models.UniqueConstraint(fields=('usage_import', 'line_number'), name='rejected_row_line'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('record__isnull', False), ('status', 'repaired')), models.Q(models.Q(('status', 'repaired'), _negated=True), ('record__isnull', True)), _connector='OR'), name='rejected_row_repaired_has_record'),
+                ],
+            },
+        ),
+        migrations.CreateModel(
             name='BilledItem',
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
@@ -456,106 +504,11 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'billed_items',
                 'default_permissions': (),
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(models.Q(('cost_allocation__isnull', True), ('usage_record__isnull', False)), models.Q(('cost_allocation__isnull', False), ('usage_record__isnull', True)), _connector='OR'), name='billed_item_is_one_thing'),
+                    models.UniqueConstraint(condition=models.Q(('released_at__isnull', True)), fields=('usage_record',), name='usage_record_billed_once'),
+                    models.UniqueConstraint(condition=models.Q(('released_at__isnull', True)), fields=('cost_allocation',), name='cost_allocation_billed_once'),
+                ],
             },
         ),
-        migrations.AddIndex(
-            model_name='invoice',
-            index=models.Index(fields=['entity', '-period_start'], name='invoice_entity_period'),
-        ),
-        migrations.AddIndex(
-            model_name='invoice',
-            index=models.Index(fields=['status', 'due_date'], name='invoice_status_due'),
-        ),
-        migrations.AddConstraint(
-            model_name='invoice',
-            constraint=models.UniqueConstraint(fields=('issuer', 'document_type', 'fiscal_year', 'sequence_number'), name='invoice_sequence_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='invoice',
-            constraint=models.UniqueConstraint(fields=('issuer', 'number'), name='invoice_number_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='invoice',
-            constraint=models.UniqueConstraint(condition=models.Q(('status', 'draft')), fields=('issuer', 'entity', 'period_start', 'period_end'), name='invoice_one_draft_per_period'),
-        ),
-        migrations.AddConstraint(
-            model_name='invoice',
-            constraint=models.CheckConstraint(condition=models.Q(('period_end__gt', models.F('period_start'))), name='invoice_period_ordered'),
-        ),
-        migrations.AddConstraint(
-            model_name='invoice',
-            constraint=models.CheckConstraint(condition=models.Q(('total', django.db.models.expressions.CombinedExpression(models.F('subtotal'), '+', models.F('tax_total')))), name='invoice_total_is_subtotal_and_tax'),
-        ),
-        migrations.AddConstraint(
-            model_name='invoice',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('issued_at__isnull', True), ('number__isnull', True), ('sequence_number__isnull', True), ('status', 'draft')), models.Q(models.Q(('status', 'draft'), _negated=True), ('due_date__isnull', False), ('fiscal_year__isnull', False), ('issue_date__isnull', False), ('issued_at__isnull', False), ('number__isnull', False), ('sequence_number__isnull', False)), _connector='OR'), name='invoice_numbered_when_issued'),
-        ),
-        migrations.AddConstraint(
-            model_name='invoiceline',
-            constraint=models.UniqueConstraint(fields=('invoice', 'line_number'), name='invoice_line_number'),
-        ),
-        migrations.AddConstraint(
-            model_name='invoiceline',
-            constraint=models.CheckConstraint(condition=models.Q(('rate__gt', 0)), name='invoice_line_rate_positive'),
-        ),
-        migrations.AddConstraint(
-            model_name='numberseries',
-            constraint=models.UniqueConstraint(fields=('issuer', 'document_type', 'fiscal_year'), name='number_series_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='numberseries',
-            constraint=models.UniqueConstraint(fields=('issuer', 'prefix', 'fiscal_year'), name='number_series_prefix_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='usageimport',
-            constraint=models.UniqueConstraint(condition=models.Q(('status', 'completed')), fields=('root', 'file_sha256'), name='usage_import_file_once_in_group'),
-        ),
-        migrations.AddConstraint(
-            model_name='usageimport',
-            constraint=models.UniqueConstraint(fields=('id', 'root'), name='usage_import_id_root'),
-        ),
-        migrations.AddConstraint(
-            model_name='usagemappingrule',
-            constraint=models.UniqueConstraint(fields=('entity', 'source', 'tag_key', 'value'), name='usage_mapping_rule_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='usagemappingrule',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('source', 'tag'), models.Q(('tag_key', ''), _negated=True)), models.Q(models.Q(('source', 'tag'), _negated=True), ('tag_key', '')), _connector='OR'), name='usage_mapping_rule_tag_has_key'),
-        ),
-        migrations.AddIndex(
-            model_name='usagerecord',
-            index=models.Index(fields=['entity', 'charge_date'], name='usage_entity_date'),
-        ),
-        migrations.AddIndex(
-            model_name='usagerecord',
-            index=models.Index(fields=['department', 'charge_date'], name='usage_department_date'),
-        ),
-        migrations.AddConstraint(
-            model_name='usagerecord',
-            constraint=models.UniqueConstraint(fields=('root', 'row_hash', 'occurrence'), name='usage_record_once_in_group'),
-        ),
-        migrations.AddConstraint(
-            model_name='usagerecord',
-            constraint=models.CheckConstraint(condition=models.Q(('charge_period_end__gte', models.F('charge_period_start'))), name='usage_record_period_ordered'),
-        ),
-        migrations.AddConstraint(
-            model_name='rejectedrow',
-            constraint=models.UniqueConstraint(fields=('usage_import', 'line_number'), name='rejected_row_line'),
-        ),
-        migrations.AddConstraint(
-            model_name='rejectedrow',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('record__isnull', False), ('status', 'repaired')), models.Q(models.Q(('status', 'repaired'), _negated=True), ('record__isnull', True)), _connector='OR'), name='rejected_row_repaired_has_record'),
-        ),
-        migrations.AddConstraint(
-            model_name='billeditem',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('cost_allocation__isnull', True), ('usage_record__isnull', False)), models.Q(('cost_allocation__isnull', False), ('usage_record__isnull', True)), _connector='OR'), name='billed_item_is_one_thing'),
-        ),
-        migrations.AddConstraint(
-            model_name='billeditem',
-            constraint=models.UniqueConstraint(condition=models.Q(('released_at__isnull', True)), fields=('usage_record',), name='usage_record_billed_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='billeditem',
-            constraint=models.UniqueConstraint(condition=models.Q(('released_at__isnull', True)), fields=('cost_allocation',), name='cost_allocation_billed_once'),
-        ),
-    ]
+    ])

@@ -3,6 +3,8 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
+from core.migration_operations import at_once
+
 
 class Migration(migrations.Migration):
 
@@ -12,7 +14,7 @@ class Migration(migrations.Migration):
         ('invoicing', '0003_usage_budget_charge'),
     ]
 
-    operations = [
+    operations = at_once([
         migrations.RemoveConstraint(
             model_name='billeditem',
             name='billed_item_is_one_thing',
@@ -45,4 +47,4 @@ class Migration(migrations.Migration):
             model_name='billeditem',
             constraint=models.UniqueConstraint(condition=models.Q(('released_at__isnull', True)), fields=('contract_fee',), name='contract_fee_billed_once'),
         ),
-    ]
+    ])

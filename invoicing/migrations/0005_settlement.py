@@ -10,6 +10,8 @@ import simple_history.models
 from django.conf import settings
 from django.db import migrations, models
 
+from core.migration_operations import at_once
+
 INVOICE_GUARD = """
 CREATE OR REPLACE FUNCTION guard_invoice() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
@@ -125,7 +127,7 @@ class Migration(migrations.Migration):
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
-    operations = [
+    operations = at_once([
         migrations.CreateModel(
             name='HistoricalPayment',
             fields=[
@@ -465,4 +467,4 @@ class Migration(migrations.Migration):
         migrations.RunSQL(INVOICE_GUARD, INVOICE_GUARD_BEFORE),
         migrations.RunSQL(LINE_GUARD, LINE_GUARD_BEFORE),
         migrations.RunSQL(MONEY_GUARD, MONEY_GUARD_BEFORE),
-    ]
+    ])

@@ -9,6 +9,7 @@ from django.db import migrations, models
 import core.clock
 import core.history
 import core.money
+from core.migration_operations import at_once
 
 
 class Migration(migrations.Migration):
@@ -18,7 +19,109 @@ class Migration(migrations.Migration):
         ("invoicing", "0005_settlement"),
     ]
 
-    operations = [
+    operations = at_once([
+        migrations.CreateModel(
+            name="BillingSchedule",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("created_at", models.DateTimeField(default=core.clock.now, editable=False)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("version", models.PositiveIntegerField(default=1, editable=False)),
+                (
+                    "day_of_month",
+                    models.PositiveSmallIntegerField(
+                        default=3,
+                        help_text="On this day, 1 to 28, the month before is invoiced.",
+                        validators=[
+                            django.core.validators.MinValueValidator(1),
+                            django.core.validators.MaxValueValidator(28),
+                        ],
+                    ),
+                ),
+                (
+                    "issue_mode",
+                    models.CharField(
+                        choices=[
+                            ("by_hand", "By hand, after a check"),
+                            ("automatic", "By itself, if nothing is unusual and nothing failed"),
+                        ],
+                        default="by_hand",
+                        max_length=10,
+                    ),
+                ),
+                ("is_active", models.BooleanField(default=True)),
+                (
+                    "next_period",
+                    models.DateField(
+                        help_text="The first day of the month that is invoiced next.",
+                        verbose_name="next month",
+                    ),
+                ),
+                (
+                    "last_problem",
+                    models.CharField(
+                        blank=True,
+                        editable=False,
+                        help_text="Why the last run could not be started.",
+                        max_length=500,
+                    ),
+                ),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        editable=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "issuer",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="Only payers whom this entity invoices; empty: all.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="entities.entity",
+                    ),
+                ),
+                (
+                    "scope",
+                    models.ForeignKey(
+                        help_text="The entity whose payers, itself and below, are invoiced.",
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="billing_schedules",
+                        to="entities.entity",
+                    ),
+                ),
+            ],
+            options={
+                "db_table": "billing_schedules",
+                "ordering": ["scope__name", "id"],
+                "constraints": [
+                    models.UniqueConstraint(
+                        fields=("scope", "issuer"),
+                        name="billing_schedule_once",
+                        nulls_distinct=False,
+                        violation_error_message="The scope has a schedule with this issuer.",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("day_of_month__range", (1, 28))),
+                        name="billing_schedule_day_valid",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(("next_period__day", 1)),
+                        name="billing_schedule_month_begins_on_first",
+                    ),
+                ],
+            },
+        ),
         migrations.CreateModel(
             name="BillingRun",
             fields=[
@@ -73,134 +176,124 @@ class Migration(migrations.Migration):
                 ("issuing_at", models.DateTimeField(blank=True, null=True)),
                 ("finished_at", models.DateTimeField(blank=True, null=True)),
                 ("cancel_reason", models.CharField(blank=True, max_length=500)),
+                (
+                    "acting",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "checked_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "finished_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "issuer",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="Only payers whom this entity invoices; empty: all.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="entities.entity",
+                    ),
+                ),
+                (
+                    "issuing_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "scope",
+                    models.ForeignKey(
+                        help_text="Its payers, itself and below, are invoiced.",
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="billing_runs",
+                        to="entities.entity",
+                    ),
+                ),
+                (
+                    "started_by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "schedule",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="runs",
+                        to="invoicing.billingschedule",
+                    ),
+                ),
             ],
             options={
                 "db_table": "billing_runs",
                 "ordering": ["-id"],
                 "permissions": [("check_billingrun", "Can check a billing run")],
-            },
-        ),
-        migrations.CreateModel(
-            name="BillingRunItem",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                "constraints": [
+                    models.UniqueConstraint(
+                        condition=models.Q(("status__in", ["preparing", "prepared", "checked", "issuing"])),
+                        fields=("scope", "period_start", "period_end"),
+                        name="billing_run_one_open",
                     ),
-                ),
-                ("created_at", models.DateTimeField(default=core.clock.now, editable=False)),
-                ("updated_at", models.DateTimeField(auto_now=True)),
-                ("version", models.PositiveIntegerField(default=1, editable=False)),
-                ("position", models.PositiveIntegerField(help_text="Payers above others come first.")),
-                (
-                    "status",
-                    models.CharField(
-                        choices=[
-                            ("waiting", "Waiting"),
-                            ("nothing_to_invoice", "Nothing to invoice"),
-                            ("prepared", "Prepared"),
-                            ("failed", "Failed"),
-                            ("issued", "Issued"),
-                            ("left_out", "Left out"),
-                        ],
-                        default="waiting",
-                        max_length=20,
+                    models.UniqueConstraint(
+                        condition=models.Q(("schedule__isnull", False)),
+                        fields=("schedule", "period_start"),
+                        name="billing_run_once_per_schedule",
                     ),
-                ),
-                (
-                    "made_draft",
-                    models.BooleanField(
-                        default=False,
-                        help_text="The run made the draft; one that was there before outlives the run.",
+                    models.CheckConstraint(
+                        condition=models.Q(("period_end__gt", models.F("period_start"))),
+                        name="billing_run_period_ordered",
                     ),
-                ),
-                ("currency", core.money.CurrencyField(blank=True, max_length=3)),
-                ("subtotal", core.money.MoneyField(blank=True, decimal_places=4, max_digits=20, null=True)),
-                ("tax_total", core.money.MoneyField(blank=True, decimal_places=4, max_digits=20, null=True)),
-                ("total", core.money.MoneyField(blank=True, decimal_places=4, max_digits=20, null=True)),
-                ("line_count", models.PositiveIntegerField(default=0)),
-                ("fingerprint", models.CharField(blank=True, editable=False, max_length=64)),
-                (
-                    "previous_total",
-                    core.money.MoneyField(
-                        blank=True,
-                        decimal_places=4,
-                        help_text="Of all invoices of the payer's last period, if in the same currency.",
-                        max_digits=20,
-                        null=True,
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("status__in", ["checked", "issuing"]), _negated=True),
+                            models.Q(("checked_at__isnull", False), ("checked_by__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="billing_run_checked_before_issue",
                     ),
-                ),
-                ("anomalies", models.JSONField(blank=True, default=list)),
-                ("error_code", models.CharField(blank=True, max_length=60)),
-                ("error_text", models.CharField(blank=True, max_length=1000)),
-                ("attempts", models.PositiveSmallIntegerField(default=0)),
-                ("left_out_reason", models.CharField(blank=True, max_length=500)),
-                ("prepared_at", models.DateTimeField(blank=True, null=True)),
-                ("issued_at", models.DateTimeField(blank=True, null=True)),
-            ],
-            options={
-                "verbose_name": "payer of a billing run",
-                "verbose_name_plural": "payers of billing runs",
-                "db_table": "billing_run_items",
-                "ordering": ["run", "position"],
-            },
-        ),
-        migrations.CreateModel(
-            name="BillingSchedule",
-            fields=[
-                (
-                    "id",
-                    models.BigAutoField(
-                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(
+                                ("finished_at__isnull", False), ("status__in", ["finished", "cancelled"])
+                            ),
+                            models.Q(
+                                models.Q(("status__in", ["finished", "cancelled"]), _negated=True),
+                                ("finished_at__isnull", True),
+                            ),
+                            _connector="OR",
+                        ),
+                        name="billing_run_finished_when_over",
                     ),
-                ),
-                ("created_at", models.DateTimeField(default=core.clock.now, editable=False)),
-                ("updated_at", models.DateTimeField(auto_now=True)),
-                ("version", models.PositiveIntegerField(default=1, editable=False)),
-                (
-                    "day_of_month",
-                    models.PositiveSmallIntegerField(
-                        default=3,
-                        help_text="On this day, 1 to 28, the month before is invoiced.",
-                        validators=[
-                            django.core.validators.MinValueValidator(1),
-                            django.core.validators.MaxValueValidator(28),
-                        ],
-                    ),
-                ),
-                (
-                    "issue_mode",
-                    models.CharField(
-                        choices=[
-                            ("by_hand", "By hand, after a check"),
-                            ("automatic", "By itself, if nothing is unusual and nothing failed"),
-                        ],
-                        default="by_hand",
-                        max_length=10,
-                    ),
-                ),
-                ("is_active", models.BooleanField(default=True)),
-                (
-                    "next_period",
-                    models.DateField(
-                        help_text="The first day of the month that is invoiced next.",
-                        verbose_name="next month",
-                    ),
-                ),
-                (
-                    "last_problem",
-                    models.CharField(
-                        blank=True,
-                        editable=False,
-                        help_text="Why the last run could not be started.",
-                        max_length=500,
-                    ),
-                ),
-            ],
-            options={
-                "db_table": "billing_schedules",
-                "ordering": ["scope__name", "id"],
+                ],
             },
         ),
         migrations.CreateModel(
@@ -285,6 +378,105 @@ class Migration(migrations.Migration):
                     "history_type",
                     models.CharField(
                         choices=[("+", "Created"), ("~", "Changed"), ("-", "Deleted")], max_length=1
+                    ),
+                ),
+                (
+                    "acting",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "checked_by",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "finished_by",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "history_user",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "issuer",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        help_text="Only payers whom this entity invoices; empty: all.",
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="entities.entity",
+                    ),
+                ),
+                (
+                    "issuing_by",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "schedule",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="invoicing.billingschedule",
+                    ),
+                ),
+                (
+                    "scope",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        help_text="Its payers, itself and below, are invoiced.",
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="entities.entity",
+                    ),
+                ),
+                (
+                    "started_by",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
                     ),
                 ),
             ],
@@ -383,6 +575,61 @@ class Migration(migrations.Migration):
                         choices=[("+", "Created"), ("~", "Changed"), ("-", "Deleted")], max_length=1
                     ),
                 ),
+                (
+                    "entity",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="entities.entity",
+                        verbose_name="payer",
+                    ),
+                ),
+                (
+                    "history_user",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "invoice",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="invoicing.invoice",
+                    ),
+                ),
+                (
+                    "previous_invoice",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        help_text="The payer's last invoice before this period.",
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="invoicing.invoice",
+                    ),
+                ),
+                (
+                    "run",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="invoicing.billingrun",
+                    ),
+                ),
             ],
             options={
                 "verbose_name": "historical payer of a billing run",
@@ -473,6 +720,51 @@ class Migration(migrations.Migration):
                         choices=[("+", "Created"), ("~", "Changed"), ("-", "Deleted")], max_length=1
                     ),
                 ),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        editable=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "history_user",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "issuer",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        help_text="Only payers whom this entity invoices; empty: all.",
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="entities.entity",
+                    ),
+                ),
+                (
+                    "scope",
+                    models.ForeignKey(
+                        blank=True,
+                        db_constraint=False,
+                        help_text="The entity whose payers, itself and below, are invoiced.",
+                        null=True,
+                        on_delete=django.db.models.deletion.DO_NOTHING,
+                        related_name="+",
+                        to="entities.entity",
+                    ),
+                ),
             ],
             options={
                 "verbose_name": "historical billing schedule",
@@ -482,498 +774,147 @@ class Migration(migrations.Migration):
             },
             bases=(simple_history.models.HistoricalChanges, models.Model),
         ),
-        migrations.AddField(
-            model_name="billingrun",
-            name="acting",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
-            ),
-        ),
-        migrations.AddField(
-            model_name="billingrun",
-            name="checked_by",
-            field=models.ForeignKey(
-                blank=True,
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="billingrun",
-            name="finished_by",
-            field=models.ForeignKey(
-                blank=True,
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="billingrun",
-            name="issuer",
-            field=models.ForeignKey(
-                blank=True,
-                help_text="Only payers whom this entity invoices; empty: all.",
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to="entities.entity",
-            ),
-        ),
-        migrations.AddField(
-            model_name="billingrun",
-            name="issuing_by",
-            field=models.ForeignKey(
-                blank=True,
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="billingrun",
-            name="scope",
-            field=models.ForeignKey(
-                help_text="Its payers, itself and below, are invoiced.",
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="billing_runs",
-                to="entities.entity",
-            ),
-        ),
-        migrations.AddField(
-            model_name="billingrun",
-            name="started_by",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
-            ),
-        ),
-        migrations.AddField(
-            model_name="billingrunitem",
-            name="entity",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="billing_run_items",
-                to="entities.entity",
-                verbose_name="payer",
-            ),
-        ),
-        migrations.AddField(
-            model_name="billingrunitem",
-            name="invoice",
-            field=models.OneToOneField(
-                blank=True,
-                null=True,
-                on_delete=django.db.models.deletion.SET_NULL,
-                related_name="billing_run_item",
-                to="invoicing.invoice",
-            ),
-        ),
-        migrations.AddField(
-            model_name="billingrunitem",
-            name="previous_invoice",
-            field=models.ForeignKey(
-                blank=True,
-                help_text="The payer's last invoice before this period.",
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to="invoicing.invoice",
-            ),
-        ),
-        migrations.AddField(
-            model_name="billingrunitem",
-            name="run",
-            field=models.ForeignKey(
-                on_delete=django.db.models.deletion.PROTECT, related_name="items", to="invoicing.billingrun"
-            ),
-        ),
-        migrations.AddField(
-            model_name="billingschedule",
-            name="created_by",
-            field=models.ForeignKey(
-                editable=False,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="billingschedule",
-            name="issuer",
-            field=models.ForeignKey(
-                blank=True,
-                help_text="Only payers whom this entity invoices; empty: all.",
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to="entities.entity",
-            ),
-        ),
-        migrations.AddField(
-            model_name="billingschedule",
-            name="scope",
-            field=models.ForeignKey(
-                help_text="The entity whose payers, itself and below, are invoiced.",
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="billing_schedules",
-                to="entities.entity",
-            ),
-        ),
-        migrations.AddField(
-            model_name="billingrun",
-            name="schedule",
-            field=models.ForeignKey(
-                blank=True,
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="runs",
-                to="invoicing.billingschedule",
-            ),
-        ),
-        migrations.AddField(
-            model_name="historicalbillingrun",
-            name="acting",
-            field=models.ForeignKey(
-                blank=True,
-                db_constraint=False,
-                null=True,
-                on_delete=django.db.models.deletion.DO_NOTHING,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="historicalbillingrun",
-            name="checked_by",
-            field=models.ForeignKey(
-                blank=True,
-                db_constraint=False,
-                null=True,
-                on_delete=django.db.models.deletion.DO_NOTHING,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="historicalbillingrun",
-            name="finished_by",
-            field=models.ForeignKey(
-                blank=True,
-                db_constraint=False,
-                null=True,
-                on_delete=django.db.models.deletion.DO_NOTHING,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="historicalbillingrun",
-            name="history_user",
-            field=models.ForeignKey(
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="historicalbillingrun",
-            name="issuer",
-            field=models.ForeignKey(
-                blank=True,
-                db_constraint=False,
-                help_text="Only payers whom this entity invoices; empty: all.",
-                null=True,
-                on_delete=django.db.models.deletion.DO_NOTHING,
-                related_name="+",
-                to="entities.entity",
-            ),
-        ),
-        migrations.AddField(
-            model_name="historicalbillingrun",
-            name="issuing_by",
-            field=models.ForeignKey(
-                blank=True,
-                db_constraint=False,
-                null=True,
-                on_delete=django.db.models.deletion.DO_NOTHING,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="historicalbillingrun",
-            name="schedule",
-            field=models.ForeignKey(
-                blank=True,
-                db_constraint=False,
-                null=True,
-                on_delete=django.db.models.deletion.DO_NOTHING,
-                related_name="+",
-                to="invoicing.billingschedule",
-            ),
-        ),
-        migrations.AddField(
-            model_name="historicalbillingrun",
-            name="scope",
-            field=models.ForeignKey(
-                blank=True,
-                db_constraint=False,
-                help_text="Its payers, itself and below, are invoiced.",
-                null=True,
-                on_delete=django.db.models.deletion.DO_NOTHING,
-                related_name="+",
-                to="entities.entity",
-            ),
-        ),
-        migrations.AddField(
-            model_name="historicalbillingrun",
-            name="started_by",
-            field=models.ForeignKey(
-                blank=True,
-                db_constraint=False,
-                null=True,
-                on_delete=django.db.models.deletion.DO_NOTHING,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="historicalbillingrunitem",
-            name="entity",
-            field=models.ForeignKey(
-                blank=True,
-                db_constraint=False,
-                null=True,
-                on_delete=django.db.models.deletion.DO_NOTHING,
-                related_name="+",
-                to="entities.entity",
-                verbose_name="payer",
-            ),
-        ),
-        migrations.AddField(
-            model_name="historicalbillingrunitem",
-            name="history_user",
-            field=models.ForeignKey(
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="historicalbillingrunitem",
-            name="invoice",
-            field=models.ForeignKey(
-                blank=True,
-                db_constraint=False,
-                null=True,
-                on_delete=django.db.models.deletion.DO_NOTHING,
-                related_name="+",
-                to="invoicing.invoice",
-            ),
-        ),
-        migrations.AddField(
-            model_name="historicalbillingrunitem",
-            name="previous_invoice",
-            field=models.ForeignKey(
-                blank=True,
-                db_constraint=False,
-                help_text="The payer's last invoice before this period.",
-                null=True,
-                on_delete=django.db.models.deletion.DO_NOTHING,
-                related_name="+",
-                to="invoicing.invoice",
-            ),
-        ),
-        migrations.AddField(
-            model_name="historicalbillingrunitem",
-            name="run",
-            field=models.ForeignKey(
-                blank=True,
-                db_constraint=False,
-                null=True,
-                on_delete=django.db.models.deletion.DO_NOTHING,
-                related_name="+",
-                to="invoicing.billingrun",
-            ),
-        ),
-        migrations.AddField(
-            model_name="historicalbillingschedule",
-            name="created_by",
-            field=models.ForeignKey(
-                blank=True,
-                db_constraint=False,
-                editable=False,
-                null=True,
-                on_delete=django.db.models.deletion.DO_NOTHING,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="historicalbillingschedule",
-            name="history_user",
-            field=models.ForeignKey(
-                null=True,
-                on_delete=django.db.models.deletion.PROTECT,
-                related_name="+",
-                to=settings.AUTH_USER_MODEL,
-            ),
-        ),
-        migrations.AddField(
-            model_name="historicalbillingschedule",
-            name="issuer",
-            field=models.ForeignKey(
-                blank=True,
-                db_constraint=False,
-                help_text="Only payers whom this entity invoices; empty: all.",
-                null=True,
-                on_delete=django.db.models.deletion.DO_NOTHING,
-                related_name="+",
-                to="entities.entity",
-            ),
-        ),
-        migrations.AddField(
-            model_name="historicalbillingschedule",
-            name="scope",
-            field=models.ForeignKey(
-                blank=True,
-                db_constraint=False,
-                help_text="The entity whose payers, itself and below, are invoiced.",
-                null=True,
-                on_delete=django.db.models.deletion.DO_NOTHING,
-                related_name="+",
-                to="entities.entity",
-            ),
-        ),
-        migrations.AddIndex(
-            model_name="billingrunitem",
-            index=models.Index(fields=["run", "status", "position"], name="billing_run_item_next"),
-        ),
-        migrations.AddConstraint(
-            model_name="billingrunitem",
-            constraint=models.UniqueConstraint(fields=("run", "entity"), name="billing_run_item_once"),
-        ),
-        migrations.AddConstraint(
-            model_name="billingrunitem",
-            constraint=models.UniqueConstraint(fields=("run", "position"), name="billing_run_item_position"),
-        ),
-        migrations.AddConstraint(
-            model_name="billingrunitem",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("status", "issued"), _negated=True),
-                    models.Q(("invoice__isnull", False), ("issued_at__isnull", False)),
-                    _connector="OR",
-                ),
-                name="billing_run_item_issued_has_invoice",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="billingrunitem",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("status", "prepared"), _negated=True),
-                    models.Q(("total__isnull", False), models.Q(("fingerprint", ""), _negated=True)),
-                    _connector="OR",
-                ),
-                name="billing_run_item_prepared_was_previewed",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="billingrunitem",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("status", "failed"), _negated=True),
-                    models.Q(("error_code", ""), _negated=True),
-                    _connector="OR",
-                ),
-                name="billing_run_item_failed_says_why",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="billingrunitem",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("status", "left_out"), _negated=True),
-                    models.Q(("left_out_reason", ""), _negated=True),
-                    _connector="OR",
-                ),
-                name="billing_run_item_left_out_says_why",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="billingschedule",
-            constraint=models.UniqueConstraint(
-                fields=("scope", "issuer"),
-                name="billing_schedule_once",
-                nulls_distinct=False,
-                violation_error_message="The scope has a schedule with this issuer.",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="billingschedule",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("day_of_month__range", (1, 28))), name="billing_schedule_day_valid"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="billingschedule",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("next_period__day", 1)), name="billing_schedule_month_begins_on_first"
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="billingrun",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("status__in", ["preparing", "prepared", "checked", "issuing"])),
-                fields=("scope", "period_start", "period_end"),
-                name="billing_run_one_open",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="billingrun",
-            constraint=models.UniqueConstraint(
-                condition=models.Q(("schedule__isnull", False)),
-                fields=("schedule", "period_start"),
-                name="billing_run_once_per_schedule",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="billingrun",
-            constraint=models.CheckConstraint(
-                condition=models.Q(("period_end__gt", models.F("period_start"))),
-                name="billing_run_period_ordered",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="billingrun",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("status__in", ["checked", "issuing"]), _negated=True),
-                    models.Q(("checked_at__isnull", False), ("checked_by__isnull", False)),
-                    _connector="OR",
-                ),
-                name="billing_run_checked_before_issue",
-            ),
-        ),
-        migrations.AddConstraint(
-            model_name="billingrun",
-            constraint=models.CheckConstraint(
-                condition=models.Q(
-                    models.Q(("finished_at__isnull", False), ("status__in", ["finished", "cancelled"])),
-                    models.Q(
-                        models.Q(("status__in", ["finished", "cancelled"]), _negated=True),
-                        ("finished_at__isnull", True),
+        migrations.CreateModel(
+            name="BillingRunItem",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
                     ),
-                    _connector="OR",
                 ),
-                name="billing_run_finished_when_over",
-            ),
+                ("created_at", models.DateTimeField(default=core.clock.now, editable=False)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                ("version", models.PositiveIntegerField(default=1, editable=False)),
+                ("position", models.PositiveIntegerField(help_text="Payers above others come first.")),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("waiting", "Waiting"),
+                            ("nothing_to_invoice", "Nothing to invoice"),
+                            ("prepared", "Prepared"),
+                            ("failed", "Failed"),
+                            ("issued", "Issued"),
+                            ("left_out", "Left out"),
+                        ],
+                        default="waiting",
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "made_draft",
+                    models.BooleanField(
+                        default=False,
+                        help_text="The run made the draft; one that was there before outlives the run.",
+                    ),
+                ),
+                ("currency", core.money.CurrencyField(blank=True, max_length=3)),
+                ("subtotal", core.money.MoneyField(blank=True, decimal_places=4, max_digits=20, null=True)),
+                ("tax_total", core.money.MoneyField(blank=True, decimal_places=4, max_digits=20, null=True)),
+                ("total", core.money.MoneyField(blank=True, decimal_places=4, max_digits=20, null=True)),
+                ("line_count", models.PositiveIntegerField(default=0)),
+                ("fingerprint", models.CharField(blank=True, editable=False, max_length=64)),
+                (
+                    "previous_total",
+                    core.money.MoneyField(
+                        blank=True,
+                        decimal_places=4,
+                        help_text="Of all invoices of the payer's last period, if in the same currency.",
+                        max_digits=20,
+                        null=True,
+                    ),
+                ),
+                ("anomalies", models.JSONField(blank=True, default=list)),
+                ("error_code", models.CharField(blank=True, max_length=60)),
+                ("error_text", models.CharField(blank=True, max_length=1000)),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("left_out_reason", models.CharField(blank=True, max_length=500)),
+                ("prepared_at", models.DateTimeField(blank=True, null=True)),
+                ("issued_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "entity",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="billing_run_items",
+                        to="entities.entity",
+                        verbose_name="payer",
+                    ),
+                ),
+                (
+                    "invoice",
+                    models.OneToOneField(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="billing_run_item",
+                        to="invoicing.invoice",
+                    ),
+                ),
+                (
+                    "previous_invoice",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="The payer's last invoice before this period.",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="invoicing.invoice",
+                    ),
+                ),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="items",
+                        to="invoicing.billingrun",
+                    ),
+                ),
+            ],
+            options={
+                "verbose_name": "payer of a billing run",
+                "verbose_name_plural": "payers of billing runs",
+                "db_table": "billing_run_items",
+                "ordering": ["run", "position"],
+                "indexes": [
+                    models.Index(fields=["run", "status", "position"], name="billing_run_item_next"),
+                ],
+                "constraints": [
+                    models.UniqueConstraint(fields=("run", "entity"), name="billing_run_item_once"),
+                    models.UniqueConstraint(fields=("run", "position"), name="billing_run_item_position"),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("status", "issued"), _negated=True),
+                            models.Q(("invoice__isnull", False), ("issued_at__isnull", False)),
+                            _connector="OR",
+                        ),
+                        name="billing_run_item_issued_has_invoice",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("status", "prepared"), _negated=True),
+                            models.Q(("total__isnull", False), models.Q(("fingerprint", ""), _negated=True)),
+                            _connector="OR",
+                        ),
+                        name="billing_run_item_prepared_was_previewed",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("status", "failed"), _negated=True),
+                            models.Q(("error_code", ""), _negated=True),
+                            _connector="OR",
+                        ),
+                        name="billing_run_item_failed_says_why",
+                    ),
+                    models.CheckConstraint(
+                        condition=models.Q(
+                            models.Q(("status", "left_out"), _negated=True),
+                            models.Q(("left_out_reason", ""), _negated=True),
+                            _connector="OR",
+                        ),
+                        name="billing_run_item_left_out_says_why",
+                    ),
+                ],
+            },
         ),
-    ]
+    ])

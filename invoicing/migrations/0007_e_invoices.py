@@ -3,11 +3,13 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
+from core.migration_operations import at_once
+
 
 class Migration(migrations.Migration):
     dependencies = [("invoicing", "0006_billing_runs")]
 
-    operations = [
+    operations = at_once([
         migrations.AddField(
             model_name="invoicedocument",
             name="kind",
@@ -38,4 +40,4 @@ class Migration(migrations.Migration):
         ),
         # On the way down only the PDF has a place; e-invoices are made again from the snapshot.
         migrations.RunSQL(migrations.RunSQL.noop, "DELETE FROM invoice_documents WHERE kind <> 'pdf'"),
-    ]
+    ])

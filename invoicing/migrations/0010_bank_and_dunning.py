@@ -10,6 +10,8 @@ import simple_history.models
 from django.conf import settings
 from django.db import migrations, models
 
+from core.migration_operations import at_once
+
 
 # What a notice demanded stays as it was sent.
 DUNNED_GUARD = """
@@ -20,14 +22,13 @@ DUNNED_GUARD_BEFORE = "DROP TRIGGER dunned_document_guard ON dunned_documents;"
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
         ('entities', '0003_credit_limit_policy'),
         ('invoicing', '0009_line_shares'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
-    operations = [
+    operations = at_once([
         migrations.CreateModel(
             name='BankStatement',
             fields=[
@@ -48,93 +49,9 @@ class Migration(migrations.Migration):
             options={
                 'db_table': 'bank_statements',
                 'ordering': ['-id'],
-            },
-        ),
-        migrations.CreateModel(
-            name='BankTransaction',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('version', models.PositiveIntegerField(default=1, editable=False)),
-                ('fingerprint', models.CharField(max_length=64)),
-                ('line_number', models.PositiveIntegerField(help_text='Where it stands in the file.')),
-                ('booked_on', models.DateField()),
-                ('amount', core.money.MoneyField(decimal_places=4, max_digits=20)),
-                ('currency', core.money.CurrencyField(max_length=3)),
-                ('counterparty_name', models.CharField(blank=True, max_length=200)),
-                ('counterparty_iban', models.CharField(blank=True, max_length=34)),
-                ('text', models.CharField(blank=True, max_length=1000)),
-                ('bank_reference', models.CharField(blank=True, max_length=100)),
-                ('status', models.CharField(choices=[('open', 'Open'), ('matched', 'Matched'), ('ignored', 'Ignored')], default='open', max_length=10)),
-                ('ignored_reason', models.CharField(blank=True, max_length=500)),
-                ('issuer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='entities.entity')),
-                ('payment', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='bank_transaction', to='invoicing.payment')),
-                ('statement', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='transactions', to='invoicing.bankstatement')),
-            ],
-            options={
-                'db_table': 'bank_transactions',
-                'ordering': ['-booked_on', '-id'],
-            },
-        ),
-        migrations.CreateModel(
-            name='DunningLevel',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('version', models.PositiveIntegerField(default=1, editable=False)),
-                ('level', models.PositiveSmallIntegerField()),
-                ('days_overdue', models.PositiveSmallIntegerField(help_text='Days after the due date.', validators=[django.core.validators.MaxValueValidator(3650)])),
-                ('is_active', models.BooleanField(default=True)),
-                ('texts', models.JSONField(blank=True, default=dict)),
-                ('issuer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='dunning_levels', to='entities.entity')),
-            ],
-            options={
-                'db_table': 'dunning_levels',
-                'ordering': ['issuer', 'level'],
-            },
-        ),
-        migrations.CreateModel(
-            name='DunningNotice',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('level', models.PositiveSmallIntegerField()),
-                ('currency', core.money.CurrencyField(max_length=3)),
-                ('amount', core.money.MoneyField(decimal_places=4, help_text='What was demanded: open and not disputed.', max_digits=20)),
-                ('dated', models.DateField()),
-                ('language', models.CharField(max_length=5)),
-                ('subject', models.CharField(max_length=200)),
-                ('body', models.TextField()),
-                ('recipient', models.EmailField(blank=True, help_text='Empty: there was no address; print and post it.', max_length=254)),
-                ('sent_at', models.DateTimeField(blank=True, help_text='When the mail left.', null=True)),
-                ('created_at', models.DateTimeField()),
-                ('created_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('entity', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='dunning_notices', to='entities.entity')),
-                ('issuer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='entities.entity')),
-            ],
-            options={
-                'db_table': 'dunning_notices',
-                'ordering': ['-id'],
-                'default_permissions': ('view', 'add'),
-            },
-        ),
-        migrations.CreateModel(
-            name='DunnedDocument',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('level', models.PositiveSmallIntegerField()),
-                ('due_date', models.DateField()),
-                ('open_amount', core.money.MoneyField(decimal_places=4, max_digits=20)),
-                ('disputed_amount', core.money.MoneyField(decimal_places=4, default=0, max_digits=20)),
-                ('demanded_amount', core.money.MoneyField(decimal_places=4, max_digits=20)),
-                ('invoice', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='dunned', to='invoicing.invoice')),
-                ('notice', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='documents', to='invoicing.dunningnotice')),
-            ],
-            options={
-                'db_table': 'dunned_documents',
-                'ordering': ['notice', 'due_date', 'id'],
-                'default_permissions': (),
+                'constraints': [
+                    models.UniqueConstraint(fields=('issuer', 'file_sha256'), name='bank_statement_file_once'),
+                ],
             },
         ),
         migrations.CreateModel(
@@ -234,57 +151,116 @@ class Migration(migrations.Migration):
             },
             bases=(simple_history.models.HistoricalChanges, models.Model),
         ),
-        migrations.AddConstraint(
-            model_name='bankstatement',
-            constraint=models.UniqueConstraint(fields=('issuer', 'file_sha256'), name='bank_statement_file_once'),
+        migrations.CreateModel(
+            name='BankTransaction',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
+                ('updated_at', models.DateTimeField(auto_now=True)),
+                ('version', models.PositiveIntegerField(default=1, editable=False)),
+                ('fingerprint', models.CharField(max_length=64)),
+                ('line_number', models.PositiveIntegerField(help_text='Where it stands in the file.')),
+                ('booked_on', models.DateField()),
+                ('amount', core.money.MoneyField(decimal_places=4, max_digits=20)),
+                ('currency', core.money.CurrencyField(max_length=3)),
+                ('counterparty_name', models.CharField(blank=True, max_length=200)),
+                ('counterparty_iban', models.CharField(blank=True, max_length=34)),
+                ('text', models.CharField(blank=True, max_length=1000)),
+                ('bank_reference', models.CharField(blank=True, max_length=100)),
+                ('status', models.CharField(choices=[('open', 'Open'), ('matched', 'Matched'), ('ignored', 'Ignored')], default='open', max_length=10)),
+                ('ignored_reason', models.CharField(blank=True, max_length=500)),
+                ('issuer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='entities.entity')),
+                ('payment', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='bank_transaction', to='invoicing.payment')),
+                ('statement', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='transactions', to='invoicing.bankstatement')),
+            ],
+            options={
+                'db_table': 'bank_transactions',
+                'ordering': ['-booked_on', '-id'],
+                'indexes': [
+                    models.Index(fields=['issuer', 'counterparty_iban'], name='bank_transaction_payer_iban'),
+                    models.Index(fields=['statement', 'status'], name='bank_transaction_to_do'),
+                ],
+                'constraints': [
+                    models.UniqueConstraint(fields=('issuer', 'fingerprint'), name='bank_transaction_once'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('amount__gt', 0), ('payment__isnull', False), ('status', 'matched')), models.Q(models.Q(('status', 'matched'), _negated=True), ('payment__isnull', True)), _connector='OR'), name='bank_transaction_matched_has_payment'),
+                    models.CheckConstraint(condition=models.Q(models.Q(('status', 'ignored'), models.Q(('ignored_reason', ''), _negated=True)), models.Q(models.Q(('status', 'ignored'), _negated=True), ('ignored_reason', '')), _connector='OR'), name='bank_transaction_ignored_has_reason'),
+                ],
+            },
         ),
-        migrations.AddIndex(
-            model_name='banktransaction',
-            index=models.Index(fields=['issuer', 'counterparty_iban'], name='bank_transaction_payer_iban'),
+        migrations.CreateModel(
+            name='DunningLevel',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('created_at', models.DateTimeField(default=core.clock.now, editable=False)),
+                ('updated_at', models.DateTimeField(auto_now=True)),
+                ('version', models.PositiveIntegerField(default=1, editable=False)),
+                ('level', models.PositiveSmallIntegerField()),
+                ('days_overdue', models.PositiveSmallIntegerField(help_text='Days after the due date.', validators=[django.core.validators.MaxValueValidator(3650)])),
+                ('is_active', models.BooleanField(default=True)),
+                ('texts', models.JSONField(blank=True, default=dict)),
+                ('issuer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='dunning_levels', to='entities.entity')),
+            ],
+            options={
+                'db_table': 'dunning_levels',
+                'ordering': ['issuer', 'level'],
+                'constraints': [
+                    models.UniqueConstraint(fields=('issuer', 'level'), name='dunning_level_once'),
+                    models.UniqueConstraint(fields=('issuer', 'days_overdue'), name='dunning_level_days_once'),
+                    models.CheckConstraint(condition=models.Q(('days_overdue__gte', 1), ('level__gte', 1)), name='dunning_level_counts'),
+                ],
+            },
         ),
-        migrations.AddIndex(
-            model_name='banktransaction',
-            index=models.Index(fields=['statement', 'status'], name='bank_transaction_to_do'),
+        migrations.CreateModel(
+            name='DunningNotice',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('level', models.PositiveSmallIntegerField()),
+                ('currency', core.money.CurrencyField(max_length=3)),
+                ('amount', core.money.MoneyField(decimal_places=4, help_text='What was demanded: open and not disputed.', max_digits=20)),
+                ('dated', models.DateField()),
+                ('language', models.CharField(max_length=5)),
+                ('subject', models.CharField(max_length=200)),
+                ('body', models.TextField()),
+                ('recipient', models.EmailField(blank=True, help_text='Empty: there was no address; print and post it.', max_length=254)),
+                ('sent_at', models.DateTimeField(blank=True, help_text='When the mail left.', null=True)),
+                ('created_at', models.DateTimeField()),
+                ('created_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ('entity', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='dunning_notices', to='entities.entity')),
+                ('issuer', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='entities.entity')),
+            ],
+            options={
+                'db_table': 'dunning_notices',
+                'ordering': ['-id'],
+                'default_permissions': ('view', 'add'),
+                'indexes': [
+                    models.Index(fields=['entity', '-dated'], name='dunning_notice_of_payer'),
+                ],
+                'constraints': [
+                    models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='dunning_notice_amount_positive'),
+                ],
+            },
         ),
-        migrations.AddConstraint(
-            model_name='banktransaction',
-            constraint=models.UniqueConstraint(fields=('issuer', 'fingerprint'), name='bank_transaction_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='banktransaction',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('amount__gt', 0), ('payment__isnull', False), ('status', 'matched')), models.Q(models.Q(('status', 'matched'), _negated=True), ('payment__isnull', True)), _connector='OR'), name='bank_transaction_matched_has_payment'),
-        ),
-        migrations.AddConstraint(
-            model_name='banktransaction',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status', 'ignored'), models.Q(('ignored_reason', ''), _negated=True)), models.Q(models.Q(('status', 'ignored'), _negated=True), ('ignored_reason', '')), _connector='OR'), name='bank_transaction_ignored_has_reason'),
-        ),
-        migrations.AddConstraint(
-            model_name='dunninglevel',
-            constraint=models.UniqueConstraint(fields=('issuer', 'level'), name='dunning_level_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='dunninglevel',
-            constraint=models.UniqueConstraint(fields=('issuer', 'days_overdue'), name='dunning_level_days_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='dunninglevel',
-            constraint=models.CheckConstraint(condition=models.Q(('days_overdue__gte', 1), ('level__gte', 1)), name='dunning_level_counts'),
-        ),
-        migrations.AddIndex(
-            model_name='dunningnotice',
-            index=models.Index(fields=['entity', '-dated'], name='dunning_notice_of_payer'),
-        ),
-        migrations.AddConstraint(
-            model_name='dunningnotice',
-            constraint=models.CheckConstraint(condition=models.Q(('amount__gt', 0)), name='dunning_notice_amount_positive'),
-        ),
-        migrations.AddConstraint(
-            model_name='dunneddocument',
-            constraint=models.UniqueConstraint(fields=('invoice', 'level'), name='dunned_once_per_level'),
-        ),
-        migrations.AddConstraint(
-            model_name='dunneddocument',
-            constraint=models.CheckConstraint(condition=models.Q(('demanded_amount', django.db.models.expressions.CombinedExpression(models.F('open_amount'), '-', models.F('disputed_amount'))), ('demanded_amount__gt', 0)), name='dunned_leaves_out_disputed'),
+        migrations.CreateModel(
+            name='DunnedDocument',
+            fields=[
+                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
+                ('level', models.PositiveSmallIntegerField()),
+                ('due_date', models.DateField()),
+                ('open_amount', core.money.MoneyField(decimal_places=4, max_digits=20)),
+                ('disputed_amount', core.money.MoneyField(decimal_places=4, default=0, max_digits=20)),
+                ('demanded_amount', core.money.MoneyField(decimal_places=4, max_digits=20)),
+                ('invoice', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='dunned', to='invoicing.invoice')),
+                ('notice', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='documents', to='invoicing.dunningnotice')),
+            ],
+            options={
+                'db_table': 'dunned_documents',
+                'ordering': ['notice', 'due_date', 'id'],
+                'default_permissions': (),
+                'constraints': [
+                    models.UniqueConstraint(fields=('invoice', 'level'), name='dunned_once_per_level'),
+                    models.CheckConstraint(condition=models.Q(('demanded_amount', django.db.models.expressions.CombinedExpression(models.F('open_amount'), '-', models.F('disputed_amount'))), ('demanded_amount__gt', 0)), name='dunned_leaves_out_disputed'),
+                ],
+            },
         ),
         migrations.RunSQL(DUNNED_GUARD, DUNNED_GUARD_BEFORE),
-    ]
+    ])

@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+from core.migration_operations import at_once
+
 
 class Migration(migrations.Migration):
     dependencies = [
@@ -10,7 +12,7 @@ class Migration(migrations.Migration):
         ("invoicing", "0010_bank_and_dunning"),
     ]
 
-    operations = [
+    operations = at_once([
         migrations.AddField(
             model_name="invoiceline",
             name="markup_percent",
@@ -38,4 +40,4 @@ class Migration(migrations.Migration):
                 name="invoice_line_markup_on_usage",
             ),
         ),
-    ]
+    ])
