@@ -85,7 +85,8 @@ COMMENT_ID = OpenApiParameter("comment_id", OpenApiTypes.INT, OpenApiParameter.P
 OVER = ["dispute_over"]
 MOVES = {409: [*OVER, "dispute_status"]}
 OPEN_CODES = {
-    400: ["reason_required", "amount_not_positive", "amount_too_precise", "line_of_another_invoice"],
+    400: ["reason_required", "amount_not_positive", "amount_too_precise", "line_of_another_invoice",
+          "scheme_required", "day_out_of_range"],
     404: ["not_found"],
     409: [
         "not_disputable", "dispute_window_closed", "disputed_already", "hold_exceeds_line", "hold_exceeds_invoice",
@@ -137,7 +138,7 @@ FILE_CODES = ["file_type_not_allowed", "file_content_differs", "file_too_large",
             "noted after the decision too. Amount and claim never change."
         ),
         errors={
-            400: ["reason_required"],
+            400: ["reason_required", "scheme_required", "day_out_of_range"],
             403: ["owner_cannot_handle"],
             409: OVER,
         },

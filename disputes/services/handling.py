@@ -1,5 +1,6 @@
 """Working on disputes: acknowledging, investigating, waiting, assigning, judging (DSP-04, DSP-08, DSP-09)."""
 
+import datetime
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from disputes.services.log import event_record, lock_dispute, require_open
 from disputes.services.rounds import clocks_refresh
 from entities.access import holders_among
 from entities.services.records import apply_changes, check_fields, field_error
+
+LONGEST_CHARGEBACK = datetime.timedelta(days=2 * 366)
 
 CHANGEABLE = frozenset(
     {
@@ -88,7 +91,7 @@ def dispute_update(
     """Change what staff keeps about it: category, owner, root cause, references, the chargeback's deadline.
 
     A root cause may be noted afterwards too; the rest only while it is open. Raises Conflict ``dispute_over``;
-    Forbidden ``owner_cannot_handle``.
+    Forbidden ``owner_cannot_handle``; Invalid ``scheme_required``, ``day_out_of_range``.
     """
     with transaction.atomic(), record_as(actor, reason):
         dispute = lock_dispute(actor, dispute_id, expected_version=expected_version)
@@ -100,6 +103,7 @@ def dispute_update(
         if not changed:
             return dispute
         check_fields(dispute)
+        check_chargeback(dispute)
         _check_owner(dispute)
         dispute.save()
         kind = EventKind.ASSIGNED if changed == ["owner"] else EventKind.CHANGED
@@ -165,6 +169,25 @@ def dispute_resume(dispute: BillingDispute, *, actor: User) -> None:
         dispute.investigate()
         dispute.save()
         event_record(dispute, EventKind.STATUS, actor=actor, is_public=True)
+
+
+def check_chargeback(dispute: BillingDispute) -> None:
+    """A scheme's deadline names its scheme, and is a day at hand (DSP-18).
+
+    Raises Invalid ``scheme_required``, ``day_out_of_range``.
+    """
+    deadline = dispute.chargeback_deadline
+    if deadline is None:
+        return
+    if not dispute.chargeback_scheme.strip():
+        raise field_error("chargeback_scheme", "scheme_required", "Name the scheme whose deadline that is.")
+    opened_on = dispute.opened_at.date()
+    if abs(deadline - opened_on) > LONGEST_CHARGEBACK:
+        raise field_error(
+            "chargeback_deadline",
+            "day_out_of_range",
+            f"Schemes give weeks or months: {deadline} is more than two years from the dispute, {opened_on}.",
+        )
 
 
 def _move(

@@ -6,7 +6,6 @@ from decimal import Decimal
 from typing import TypedDict, Unpack
 
 from django.db import transaction
-from invoicing.services.holds import hold_place
 
 from core import clock
 from core.access import has, require, system_actor
@@ -26,10 +25,12 @@ from disputes.models import (
     Visibility,
 )
 from disputes.selectors.policies import PolicyTerms, policy_for, policy_terms
+from disputes.services.handling import check_chargeback
 from disputes.services.log import event_record
 from disputes.services.rounds import round_start
 from entities.services.records import check_fields, field_error, save_record
 from invoicing.models import DocumentType, Invoice, InvoiceLine
+from invoicing.services.holds import hold_place
 from invoicing.services.settlement import checked_amount, lock_documents
 
 
@@ -59,8 +60,8 @@ def dispute_open(
     The customer's people do so, and staff of the issuer for them. What is billed too much is held back from
     collection at once (DSP-03); its amount is at most what is left of the line or invoice. The policy and its calendar
     are frozen (DSP-09). Raises Invalid ``reason_required``, ``amount_not_positive``, ``amount_too_precise``,
-    ``line_of_another_invoice``; Conflict ``not_disputable``, ``dispute_window_closed``, ``disputed_already``,
-    ``hold_exceeds_line``, ``hold_exceeds_invoice``; Forbidden.
+    ``line_of_another_invoice``, ``scheme_required``, ``day_out_of_range``; Conflict ``not_disputable``,
+    ``dispute_window_closed``, ``disputed_already``, ``hold_exceeds_line``, ``hold_exceeds_invoice``; Forbidden.
     """
     _require_may_open(actor, invoice, invoice_line)
     if not reason.strip():
@@ -87,6 +88,7 @@ def dispute_open(
             opened_at=clock.now(), **facts,
         )  # fmt: skip
         check_fields(dispute)
+        check_chargeback(dispute)
         taken = _disputed_already(locked, invoice_line)
         save_record(dispute, {"dispute_one_open_per_line": taken, "dispute_one_open_per_invoice": taken})
         hold_amount(dispute, actor=actor)
