@@ -5,7 +5,6 @@ from decimal import Decimal
 from typing import Any
 
 from django import forms
-from django.core.exceptions import ValidationError
 from django.db.models import Q, QuerySet
 
 from approvals.models import ApprovalRequest, OnApproval
@@ -15,41 +14,14 @@ from approvals.services.people import DECIDE
 from budgets.figures import figures_of
 from budgets.models import Budget
 from core import clock
-from core.errors import Invalid
 from core.models import User
-from core.money import format_money, known_currencies, parse_amount
+from core.money import format_money, known_currencies
+from core.pages.fields import AmountField, PersonField
 from entities.models import Department
 
 ADD = "approvals.add_approvalrequest"
 _LINES = {"rows": 3}
 _MINUTES = "%Y-%m-%dT%H:%M"
-
-
-class PersonField(forms.ModelChoiceField):
-    """Somebody by their name."""
-
-    def label_from_instance(self, obj: Any) -> str:
-        return str(obj.display_name)
-
-
-class AmountField(forms.CharField):
-    """An amount as text, read by core.money: exact, never through a float."""
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(
-            max_length=40,
-            widget=forms.TextInput(attrs={"inputmode": "decimal", "autocomplete": "off"}),
-            **kwargs,
-        )
-
-    def clean(self, value: Any) -> Any:
-        text = super().clean(value)
-        if not text:
-            return None
-        try:
-            return parse_amount(text.replace(" ", ""))
-        except Invalid as error:
-            raise ValidationError(error.message, code=error.code) from error
 
 
 class CommentForm(forms.Form):
