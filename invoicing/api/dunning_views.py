@@ -19,7 +19,10 @@ from invoicing.services.dunning import dunning_plan, dunning_run
 
 
 class DunnedDocumentSerializer(BillingModelSerializer):
-    """A document of a notice, with what was open, disputed and demanded of it then."""
+    """A document of a notice, with what was open, disputed or deferred, and demanded of it then.
+
+    With `hold_id` it is the part that a decided dispute had deferred to `due_date`.
+    """
 
     open_amount = MoneyStringField(currency_source="notice.currency", read_only=True)
     disputed_amount = MoneyStringField(currency_source="notice.currency", read_only=True)
@@ -27,7 +30,7 @@ class DunnedDocumentSerializer(BillingModelSerializer):
 
     class Meta:
         model = DunnedDocument
-        fields = ("invoice_id", "due_date", "open_amount", "disputed_amount", "demanded_amount")
+        fields = ("invoice_id", "hold_id", "due_date", "open_amount", "disputed_amount", "demanded_amount")
         read_only_fields = fields
 
 
@@ -46,13 +49,14 @@ class DunningNoticeSerializer(BillingModelSerializer):
 
 
 class DemandSerializer(BillingSerializer):
-    """A document that would be reminded of."""
+    """A document, or the part of one that a decided dispute deferred to `due_date`, that would be reminded of."""
 
     invoice_id = serializers.IntegerField()
+    hold_id = serializers.IntegerField(allow_null=True)
     number = serializers.CharField()
     due_date = serializers.DateField()
     open = MoneyStringField()
-    disputed = MoneyStringField()
+    disputed = MoneyStringField(help_text="Not demanded here: disputed, or deferred to another day.")
     demanded = MoneyStringField()
 
 
@@ -121,6 +125,7 @@ class DunningNoticeViewSet(BillingViewSet):
                 "documents": [
                     {
                         "invoice_id": demand.invoice_id,
+                        "hold_id": demand.hold_id,
                         "number": demand.number,
                         "due_date": demand.due_date,
                         "open": demand.open,

@@ -1,9 +1,14 @@
-"""Reminding payers of what is overdue and not disputed (DSP-03)."""
+"""Reminding payers of what is overdue and not disputed (DSP-03).
+
+What a decided dispute deferred to a day is reminded of apart from the rest of its document, from that day on and by
+levels of its own (DSP-14). Payments count for what was never held back first, then for what was deferred, the oldest
+due first, and for what is disputed last.
+"""
 
 import datetime
 import logging
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from email.utils import parseaddr
@@ -24,8 +29,16 @@ from core.outbox import publish
 from entities.models import Entity
 from entities.services.records import check_fields, field_error, save_record
 from invoicing.documents.formats import Words, words_for
-from invoicing.models import DUNNING_LANGUAGES, DunnedDocument, DunningLevel, DunningNotice, Invoice
+from invoicing.models import (
+    DUNNING_LANGUAGES,
+    CollectionHold,
+    DunnedDocument,
+    DunningLevel,
+    DunningNotice,
+    Invoice,
+)
 from invoicing.selectors.invoice import overdue
+from invoicing.services.settlement import ZERO
 
 logger = logging.getLogger(__name__)
 TOPIC = "dunning.notice_made"
@@ -66,13 +79,17 @@ TEXTS: dict[str, dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """A document as a notice demands it: what is open less what is disputed."""
+    """A document, or the part of one that ``hold_id`` had deferred, as a notice demands it.
+
+    ``open`` is what is open of the document, ``disputed`` what of it is not demanded here: disputed or deferred.
+    """
 
     invoice_id: int
     number: str
     due_date: datetime.date
     open: Decimal
     disputed: Decimal
+    hold_id: int | None = None
 
     @property
     def demanded(self) -> Decimal:
@@ -162,8 +179,9 @@ def dunning_level_remove(*, actor: User, level: DunningLevel) -> None:
 def dunning_plan(*, actor: User, on: datetime.date | None = None) -> list[PlannedNotice]:
     """What a run on that day would send, of the issuers for which ``actor`` may do it; nothing is written.
 
-    A document comes at the highest level that its days allow, once, also when the run was missed for days. Left out
-    are documents that are paid, void or credit notes, and what is disputed of the others.
+    A document comes at the highest level that its days allow, once, also when the run was missed for days; so does what
+    was deferred of it, by its own day. Left out are documents that are paid, void or credit notes, and what is
+    disputed, or deferred to a later day, of the others.
     """
     levels: dict[int, list[DunningLevel]] = defaultdict(list)
     for level in DunningLevel.objects.filter(is_active=True).select_related("issuer").order_by("level"):
@@ -175,34 +193,57 @@ def dunning_plan(*, actor: User, on: datetime.date | None = None) -> list[Planne
     }
     days = {pk: on or clock.today(own[0].issuer.time_zone) for pk, own in allowed.items()}
     latest = max(days.values(), default=clock.today())
-    rows = (
+    rows = list(
         Invoice.objects.filter(overdue(latest), issuer_id__in=allowed)
-        .annotate(last_level=Max("dunned__level"), open=F("total") - F("settled_amount"))
+        .annotate(open=F("total") - F("settled_amount"))
         .filter(open__gt=F("disputed_amount"))
         .select_related("entity")
         .order_by("issuer_id", "entity__name", "entity_id", "due_date", "id")
     )
-    groups: dict[tuple[int, int, int, str], list[Invoice]] = defaultdict(list)
-    for row in rows:
-        assert row.due_date is not None
-        passed = (days[row.issuer_id] - row.due_date).days
-        reached = [level for level in allowed[row.issuer_id] if level.days_overdue <= passed]
-        if reached and reached[-1].level > (row.last_level or 0):
-            groups[row.issuer_id, row.entity_id, reached[-1].pk, row.currency].append(row)
+    last_levels = _last_levels([row.pk for row in rows])
+    groups: dict[tuple[int, int, int, str], list[Demand]] = defaultdict(list)
+    payers: dict[int, Entity] = {}
+    for row, demands in _demands(rows):
+        payers[row.entity_id] = row.entity
+        for demand in demands:
+            passed = (days[row.issuer_id] - demand.due_date).days
+            reached = [level for level in allowed[row.issuer_id] if level.days_overdue <= passed]
+            if passed > 0 and reached and reached[-1].level > last_levels.get((row.pk, demand.hold_id), 0):
+                groups[row.issuer_id, row.entity_id, reached[-1].pk, row.currency].append(demand)
     by_pk = {level.pk: level for own in allowed.values() for level in own}
     return [
-        PlannedNotice(by_pk[level_id].issuer, found[0].entity, by_pk[level_id], currency, _demands(found))
-        for (_, _, level_id, currency), found in groups.items()
+        PlannedNotice(by_pk[level_id].issuer, payers[payer_id], by_pk[level_id], currency, found)
+        for (_, payer_id, level_id, currency), found in groups.items()
     ]
 
 
-def _demands(documents: Sequence[Any]) -> list[Demand]:
-    return [
-        Demand(
-            row.pk, row.number or "", row.due_date, row.open_amount, min(row.disputed_amount, row.open_amount)
-        )
-        for row in documents
-    ]
+def _last_levels(invoice_ids: Sequence[int]) -> dict[tuple[int, int | None], int]:
+    """The highest level that was sent, by document and deferred part."""
+    rows = DunnedDocument.objects.filter(invoice_id__in=invoice_ids).order_by()
+    sent = rows.values_list("invoice_id", "hold_id").annotate(last=Max("level"))
+    return {(invoice_id, hold_id): level for invoice_id, hold_id, level in sent}
+
+
+def _demands(documents: Sequence[Any]) -> Iterator[tuple[Any, list[Demand]]]:
+    """What may be demanded of each document by the days on which its parts are due; one query."""
+    deferred: dict[int, list[CollectionHold]] = defaultdict(list)
+    ids = [row.pk for row in documents]
+    found = CollectionHold.objects.filter(
+        invoice_id__in=ids, released_at__isnull=True, due_date__isnull=False
+    )
+    for hold in found.order_by("-due_date", "-pk"):
+        deferred[hold.invoice_id].append(hold)
+    for row in documents:
+        number, left = row.number or "", EXACT.subtract(row.open_amount, row.disputed_amount)
+        parts: list[Demand] = []
+        for hold in deferred[row.pk]:
+            part = min(hold.amount, max(left, ZERO))
+            left = EXACT.subtract(left, part)
+            elsewhere = EXACT.subtract(row.open_amount, part)
+            parts.append(Demand(row.pk, number, hold.due_date, row.open_amount, elsewhere, hold.pk))
+        elsewhere = EXACT.subtract(row.open_amount, max(left, ZERO))
+        parts.append(Demand(row.pk, number, row.due_date, row.open_amount, elsewhere))
+        yield row, [demand for demand in reversed(parts) if demand.demanded > 0]
 
 
 def dunning_run(*, actor: User, on: datetime.date | None = None) -> list[DunningNotice]:
@@ -218,20 +259,23 @@ def dunning_run(*, actor: User, on: datetime.date | None = None) -> list[Dunning
 
 def _notify(actor: User, planned: PlannedNotice, on: datetime.date | None) -> DunningNotice | None:
     with transaction.atomic(), record_as(actor):
-        ids = [demand.invoice_id for demand in planned.demands]
+        ids = sorted({demand.invoice_id for demand in planned.demands})
+        planned_parts = {(demand.invoice_id, demand.hold_id) for demand in planned.demands}
         day = on or clock.today(planned.issuer.time_zone)
         locked = list(
             Invoice.objects.select_for_update(of=("self",), no_key=True)
             .filter(overdue(day), pk__in=ids)
             .order_by("pk")
         )
-        done = set(
-            DunnedDocument.objects.filter(invoice_id__in=ids, level__gte=planned.level.level).values_list(
-                "invoice_id", flat=True
-            )
-        )
-        due = sorted((row for row in locked if row.pk not in done), key=lambda row: (row.due_date, row.pk))
-        demands = [demand for demand in _demands(due) if demand.demanded > 0]
+        last_levels = _last_levels(ids)
+        demands = [
+            demand
+            for row, parts in _demands(sorted(locked, key=lambda row: (row.due_date, row.pk)))
+            for demand in parts
+            if (row.pk, demand.hold_id) in planned_parts
+            and demand.due_date < day
+            and last_levels.get((row.pk, demand.hold_id), 0) < planned.level.level
+        ]
         if not demands:
             return None
         return _write(actor, planned, demands, day)
@@ -250,8 +294,9 @@ def _write(
     )  # fmt: skip
     DunnedDocument.objects.bulk_create(
         DunnedDocument(
-            notice=notice, invoice_id=demand.invoice_id, level=notice.level, due_date=demand.due_date,
-            open_amount=demand.open, disputed_amount=demand.disputed, demanded_amount=demand.demanded,
+            notice=notice, invoice_id=demand.invoice_id, hold_id=demand.hold_id, level=notice.level,
+            due_date=demand.due_date, open_amount=demand.open, disputed_amount=demand.disputed,
+            demanded_amount=demand.demanded,
         )
         for demand in demands
     )  # fmt: skip

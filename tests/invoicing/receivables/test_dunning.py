@@ -14,10 +14,11 @@ from core.access import system_actor
 from core.errors import Conflict, Invalid
 from core.outbox import dispatch_pending
 from entities.models import Entity
-from invoicing.models import DunnedDocument, DunningNotice, Invoice
+from invoicing.models import CollectionHold, DunnedDocument, DunningNotice, Invoice
 from invoicing.selectors.credit import credit_position
 from invoicing.services.consolidation import consolidated_invoice_draft, consolidation_preview
 from invoicing.services.dunning import dunning_level_save, dunning_plan, dunning_run
+from invoicing.services.holds import hold_defer, hold_place, hold_release
 from invoicing.services.invoice import invoice_issue
 from invoicing.services.payments import Application, payment_record
 from tests.invoicing.invoices.builders import Group
@@ -39,12 +40,35 @@ def run(on: date) -> list[DunningNotice]:
     return dunning_run(actor=system_actor(), on=on)
 
 
+def dispute(group: Group, invoice: Invoice, amount: str, number: int = 1) -> CollectionHold:
+    return hold_place(
+        actor=group.manager, invoice=invoice, amount=amount, reference=f"D-{number}", reason="Billed twice"
+    )
+
+
+def defer(group: Group, hold: CollectionHold, amount: str, due_date: date) -> None:
+    hold_defer(
+        actor=group.manager, hold=hold, amount=amount, due_date=due_date, reason="Half of it was right"
+    )
+
+
+def sent(notices: list[DunningNotice]) -> list[tuple[int, list[tuple[int | None, date, Decimal]]]]:
+    """Per notice its level, and per document the hold, the due date and what is demanded."""
+    return [
+        (
+            notice.level,
+            [(row.hold_id, row.due_date, row.demanded_amount) for row in notice.documents.order_by("pk")],
+        )
+        for notice in notices
+    ]
+
+
 class TestRun:
     def test_dsp_03_what_is_disputed_paid_or_void_is_left_out(self, levels: Group, bill: Bill) -> None:
         disputed, paid = bill("100", date(2024, 10, 1)), bill("50", date(2024, 10, 2))
         whole = bill("20", date(2024, 10, 3))
-        Invoice.objects.filter(pk=disputed.pk).update(disputed_amount=Decimal(30))
-        Invoice.objects.filter(pk=whole.pk).update(disputed_amount=Decimal(20))
+        dispute(levels, disputed, "30")
+        dispute(levels, whole, "20")
         payment_record(
             actor=levels.manager, issuer=levels.issuer, entity=levels.root, amount="50", currency="USD",
             received_on=date(2024, 10, 9), applications=[Application(paid.pk)],
@@ -56,6 +80,38 @@ class TestRun:
             disputed.pk, Decimal(100), Decimal(30),
         )  # fmt: skip
         assert "70.00 USD" in notice.subject
+
+    def test_dsp_14_what_is_deferred_is_reminded_of_from_its_day_by_levels_of_its_own(
+        self, levels: Group, bill: Bill
+    ) -> None:
+        invoice = bill("100", date(2024, 10, 1))  # due on 31 October
+        hold, other = dispute(levels, invoice, "60"), dispute(levels, invoice, "15", 2)
+        defer(levels, hold, "40", date(2024, 12, 1))
+        # 100.00, of which 15.00 are disputed and 40.00 deferred; the other 20.00 of the hold were released.
+        (notice,) = run(date(2024, 11, 21))
+        assert sent([notice]) == [(2, [(None, date(2024, 10, 31), Decimal(45))])]
+        assert [row.disputed_amount for row in notice.documents.all()] == [55]
+        assert run(date(2024, 12, 1)) == [] and run(date(2024, 12, 7)) == []
+        assert sent(run(date(2024, 12, 8))) == [(1, [(hold.pk, date(2024, 12, 1), Decimal(40))])]
+        assert run(date(2024, 12, 8)) == []
+        # Payments count for what was never held back first, then for what was deferred.
+        payment_record(
+            actor=levels.manager, issuer=levels.issuer, entity=levels.root, amount="55", currency="USD",
+            received_on=date(2024, 12, 9), applications=[Application(invoice.pk)],
+        )  # fmt: skip
+        assert sent(run(date(2024, 12, 22))) == [(2, [(hold.pk, date(2024, 12, 1), Decimal(30))])]
+        hold_release(actor=levels.manager, hold=other, reason="Withdrawn")
+        assert run(date(2025, 3, 1)) == []  # What is not held back any more was reminded of at every level.
+
+    def test_dsp_14_two_parts_of_a_document_in_one_notice(self, levels: Group, bill: Bill) -> None:
+        invoice = bill("100", date(2024, 10, 1))
+        hold = dispute(levels, invoice, "60")
+        defer(levels, hold, "60", date(2024, 11, 1))
+        (notice,) = run(date(2024, 11, 10))
+        assert sent([notice]) == [
+            (1, [(None, date(2024, 10, 31), Decimal(40)), (hold.pk, date(2024, 11, 1), Decimal(60))])
+        ]
+        assert notice.amount == 100
 
     def test_a_level_comes_on_its_day_and_once(self, levels: Group, bill: Bill) -> None:
         bill("100", date(2024, 10, 1))  # due on 31 October
@@ -75,6 +131,10 @@ class TestRun:
         (notice,) = run(date(2024, 11, 7))
         row = {"due_date": invoice.due_date, "open_amount": 100, "demanded_amount": 100}
         with pytest.raises(IntegrityError, match="dunned_once_per_level"), transaction.atomic():
+            DunnedDocument.objects.create(notice=notice, invoice=invoice, level=1, **row)
+        row |= {"hold": dispute(levels, invoice, "5")}
+        DunnedDocument.objects.create(notice=notice, invoice=invoice, level=1, **row)
+        with pytest.raises(IntegrityError, match="deferred_dunned_once_per_level"), transaction.atomic():
             DunnedDocument.objects.create(notice=notice, invoice=invoice, level=1, **row)
         with pytest.raises(IntegrityError, match="dunned_leaves_out_disputed"), transaction.atomic():
             DunnedDocument.objects.create(notice=notice, invoice=invoice, level=5, disputed_amount=1, **row)
