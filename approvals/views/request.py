@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.http import FileResponse, HttpRequest
+from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import reverse
 
@@ -15,11 +15,8 @@ from approvals.services.requests import comment_add
 from approvals.views.base import ApprovalsPage, OneRequestPage
 from approvals.views.decide import approve_words
 from core.access import get_visible
-from core.errors import NotFound
 from core.pages.base import PageFormView, PageView
-
-# Shown in place; everything else is downloaded.
-PREVIEWED = {"application/pdf": "document", "image/png": "picture", "image/jpeg": "picture"}
+from core.pages.files import PREVIEWED, attached_file
 
 
 class RequestPage(OneRequestPage, PageView):
@@ -109,26 +106,7 @@ class FilePage(ApprovalsPage):
 
     def get(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         attachment = self._attachment(pk)
-        try:
-            content = attachment.file.open("rb")
-        except FileNotFoundError as error:
-            raise NotFound(
-                "file_missing", f"“{attachment.name}” is not in the store any more. Tell an administrator."
-            ) from error
-        in_place = attachment.content_type in PREVIEWED and "download" not in request.GET
-        response = FileResponse(
-            content,
-            as_attachment=not in_place,
-            filename=attachment.name,
-            content_type=attachment.content_type if in_place else "application/octet-stream",
-        )
-        # Only our own page shows it in place, and what it contains loads and runs nothing.
-        response["X-Frame-Options"] = "SAMEORIGIN"
-        response["X-Content-Type-Options"] = "nosniff"
-        response["Content-Security-Policy"] = (
-            "default-src 'none'; object-src 'self'; style-src 'unsafe-inline'; frame-ancestors 'self'"
-        )
-        return response
+        return attached_file(attachment, download="download" in request.GET)
 
     def post(self, request: HttpRequest, pk: int) -> HttpResponseBase:
         attachment = attachment_remove(actor=self.actor, attachment_id=pk)
