@@ -201,6 +201,9 @@ class BillingDispute(VersionedModel, TimestampedModel):
             models.Index(
                 fields=["next_deadline_at"], condition=Q(status__in=OPEN_STATUSES), name="dispute_work_list"
             ),
+            models.Index(
+                fields=["resolved_at"], condition=Q(status=DisputeStatus.RESOLVED), name="dispute_to_close"
+            ),
             models.Index(fields=["entity", "-id"], name="dispute_of_customer"),
             models.Index(fields=["issuer", "status"], name="dispute_of_issuer"),
         ]
@@ -290,8 +293,8 @@ class DisputeRound(models.Model):
     """One run of the clocks: from opening or reopening to the end (DSP-16).
 
     ``terms`` are the policy and calendar frozen at its start (DSP-09), in the form that `disputes.clocks` reads. The
-    moments are a cache of what its log of events says, which a rebuild reproduces; breaches and the highest warning
-    sent are facts that stay (DSP-10).
+    moments are a cache of what its log of events says, which a rebuild reproduces; breaches are facts that stay
+    (DSP-10).
     """
 
     dispute = models.ForeignKey(BillingDispute, on_delete=models.PROTECT, related_name="rounds")
@@ -302,6 +305,9 @@ class DisputeRound(models.Model):
     terms = models.JSONField(encoder=DjangoJSONEncoder)
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
+    closes_at = models.DateTimeField(
+        null=True, blank=True, help_text="Until when what is resolved can be reopened; then it is closed."
+    )
     response_due_at = models.DateTimeField()
     response_met_at = models.DateTimeField(null=True, blank=True)
     response_breached_at = models.DateTimeField(null=True, blank=True)
@@ -311,13 +317,17 @@ class DisputeRound(models.Model):
     resolution_breached_at = models.DateTimeField(null=True, blank=True)
     paused_since = models.DateTimeField(null=True, blank=True)
     paused_seconds = models.PositiveBigIntegerField(
-        default=0, help_text="Working time for which it was paused."
+        default=0, help_text="Working time of the pauses that are over."
     )
     elapsed_seconds = models.PositiveBigIntegerField(
         null=True, blank=True, help_text="Working time that it took, without pauses; known at its end."
     )
     warned_percent = models.PositiveSmallIntegerField(default=0)
     next_warning_at = models.DateTimeField(null=True, blank=True)
+    escalation_level = models.PositiveSmallIntegerField(
+        default=0, help_text="How far up the ladder: 1 owner, 2 lead, 3 finance managers."
+    )
+    next_escalation_at = models.DateTimeField(null=True, blank=True)
     silence_reminders = models.PositiveSmallIntegerField(default=0)
     next_reminder_at = models.DateTimeField(null=True, blank=True)
     withdraw_at = models.DateTimeField(null=True, blank=True)

@@ -64,7 +64,7 @@ class DisputePolicy(VersionedModel, TimestampedModel):
     )
     silence_days = models.PositiveSmallIntegerField(
         default=10,
-        validators=_AT_LEAST_ONE,
+        validators=[MinValueValidator(3)],
         help_text="Working days without a word of the customer, with two reminders, after which it is withdrawn.",
     )
     collectible_days = models.PositiveSmallIntegerField(
@@ -123,7 +123,7 @@ class DisputePolicy(VersionedModel, TimestampedModel):
                 violation_error_message="The second warning comes after the first one.",
             ),
             models.CheckConstraint(
-                condition=Q(window_days__gte=1, silence_days__gte=1, small_claims_amount__gte=0),
+                condition=Q(window_days__gte=1, silence_days__gte=3, small_claims_amount__gte=0),
                 name="dispute_policy_values",
             ),
         ]

@@ -4,8 +4,6 @@ import datetime
 from decimal import Decimal
 
 from django.db import transaction
-from invoicing.selectors.holds import creditable_including_tax
-from invoicing.services.holds import hold_change, hold_release
 
 from core import clock
 from core.access import require, system_actor
@@ -29,6 +27,8 @@ from disputes.services.opening import hold_amount, require_undisputed
 from disputes.services.proposals import proposal_drop
 from disputes.services.rounds import clocks_refresh, round_start
 from entities.services.records import field_error
+from invoicing.selectors.holds import creditable_including_tax
+from invoicing.services.holds import hold_change, hold_release
 from invoicing.services.settlement import checked_amount, checked_reason, lock_documents, money_text
 
 
@@ -126,15 +126,18 @@ def dispute_reopen(
         require_undisputed(dispute.invoice, dispute.invoice_line)
         dispute.amount = _amount_of_next_round(dispute, amount)
         last = round_of(dispute)
+        if dispute.hold is not None and dispute.hold.released_at is None:
+            # What the decision left to be paid later (DSP-14) is disputed anew, not twice.
+            hold_release(actor=actor, hold=dispute.hold, reason=f"{dispute} is reopened.")
         dispute.reopen()
         dispute.round_number += 1
         dispute.approved_amount = dispute.resolved_at = dispute.ended_at = dispute.hold = None
         dispute.is_escalated, dispute.escalated_at, dispute.end_reason = False, None, ""
         dispute.save()
         hold_amount(dispute, actor=actor)
-        round_start(dispute, policy=last.policy, like=last)
+        started = round_start(dispute, policy=last.policy, like=last)
         event_record(
-            dispute, EventKind.REOPENED, actor=actor, is_public=True, note=reason,
+            dispute, EventKind.REOPENED, actor=actor, is_public=True, note=reason, at=started.started_at,
             amount=plain_amount(dispute.amount, dispute.currency), round=dispute.round_number,
         )  # fmt: skip
     return dispute
@@ -205,11 +208,10 @@ def dispute_merge(*, actor: User, dispute_id: int, other_id: int, reason: str) -
         total = EXACT.add(older.amount, newer.amount)
         newer_hold = newer.hold
         lock_documents(older.invoice_id)
+        newer.merged_into = older
         end_open(
             newer, EventKind.MOOT, actor=actor, reason=f"Merged into {older}: {reason}", merged_into=older.pk
         )
-        BillingDispute.objects.filter(pk=newer.pk).update(merged_into=older)
-        newer.merged_into = older
         older.amount, older.invoice_line, older.department = total, None, None
         older.save()
         if older.hold is not None and newer_hold is not None:

@@ -12,7 +12,8 @@ from core.history import record_as
 from core.models import User
 from disputes.access import HANDLE, Place, require_handler
 from disputes.models import BillingDispute, DisputeStatus, EventKind
-from disputes.services.log import event_record, lock_dispute, require_open
+from disputes.selectors.people import next_rung
+from disputes.services.log import event_record, lock_dispute, require_open, round_of
 from disputes.services.rounds import clocks_refresh
 from entities.access import holders_among
 from entities.services.records import apply_changes, check_fields, field_error
@@ -67,10 +68,12 @@ def dispute_wait_for_customer(
     from disputes.services.comments import comment_add
 
     with transaction.atomic():
-        if question.strip():
-            comment_add(actor=actor, dispute_id=dispute_id, body=question, visibility="customer")
-            expected_version = None
-        return _move(actor, dispute_id, DisputeStatus.WAITING_CUSTOMER, "", expected_version)
+        if not question.strip():
+            return _move(actor, dispute_id, DisputeStatus.WAITING_CUSTOMER, "", expected_version)
+        dispute = _lock_for_handling(actor, dispute_id, expected_version)
+        _require_movable(dispute, DisputeStatus.WAITING_CUSTOMER)
+        asked = comment_add(actor=actor, dispute_id=dispute_id, body=question, visibility="customer")
+        return _move(actor, dispute_id, DisputeStatus.WAITING_CUSTOMER, "", None, comment_id=asked.pk)
 
 
 def dispute_wait_for_third_party(
@@ -155,12 +158,14 @@ def dispute_escalate(
     return dispute
 
 
-def mark_escalated(dispute: BillingDispute, *, actor: User, note: str, **details: Any) -> None:
-    """Set the mark on a locked dispute and write it down; whom it reaches is told by event."""
+def mark_escalated(dispute: BillingDispute, *, actor: User, note: str) -> None:
+    """Set the mark on a locked dispute and write down whom it reaches: the next rung with somebody on it (DSP-10)."""
     if not dispute.is_escalated:
         dispute.is_escalated, dispute.escalated_at = True, clock.now()
         dispute.save()
-    event_record(dispute, EventKind.ESCALATED, actor=actor, note=note, **details)
+    level = next_rung(dispute, round_of(dispute).escalation_level)
+    event_record(dispute, EventKind.ESCALATED, actor=actor, note=note, level=level)
+    clocks_refresh(dispute)
 
 
 def dispute_resume(dispute: BillingDispute, *, actor: User) -> None:
@@ -168,7 +173,7 @@ def dispute_resume(dispute: BillingDispute, *, actor: User) -> None:
     if dispute.status == DisputeStatus.WAITING_CUSTOMER:
         dispute.investigate()
         dispute.save()
-        event_record(dispute, EventKind.STATUS, actor=actor, is_public=True)
+        event_record(dispute, EventKind.STATUS, actor=actor, is_public=True, resumed=True)
 
 
 def check_chargeback(dispute: BillingDispute) -> None:
@@ -191,7 +196,12 @@ def check_chargeback(dispute: BillingDispute) -> None:
 
 
 def _move(
-    actor: User, dispute_id: int, target: DisputeStatus, note: str, expected_version: int | None
+    actor: User,
+    dispute_id: int,
+    target: DisputeStatus,
+    note: str,
+    expected_version: int | None,
+    **details: Any,
 ) -> BillingDispute:
     moves = {
         DisputeStatus.INVESTIGATING: "investigate",
@@ -200,17 +210,22 @@ def _move(
     }
     with transaction.atomic(), record_as(actor, note):
         dispute = _lock_for_handling(actor, dispute_id, expected_version)
-        if dispute.status == target:
-            raise _not_now(dispute, target.label.lower(), "It is so already.")
-        if dispute.status == DisputeStatus.PROPOSED:
-            raise _not_now(
-                dispute, target.label.lower(), "A resolution waits for approval: take it back first."
-            )
+        _require_movable(dispute, target)
         getattr(dispute, moves[target])()
         dispute.save()
-        event_record(dispute, EventKind.STATUS, actor=actor, is_public=True, note="", internal_note=note)
+        event_record(dispute, EventKind.STATUS, actor=actor, is_public=True, **details)
+        if note.strip():
+            # The customer sees the state, not what staff says of it (DSP-18).
+            event_record(dispute, EventKind.INTERNAL_NOTE, actor=actor, note=note.strip())
         clocks_refresh(dispute)
     return dispute
+
+
+def _require_movable(dispute: BillingDispute, target: DisputeStatus) -> None:
+    if dispute.status == target:
+        raise _not_now(dispute, target.label.lower(), "It is so already.")
+    if dispute.status == DisputeStatus.PROPOSED:
+        raise _not_now(dispute, target.label.lower(), "A resolution waits for approval: take it back first.")
 
 
 def _lock_for_handling(actor: User, dispute_id: int, expected_version: int | None) -> BillingDispute:

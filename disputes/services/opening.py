@@ -92,9 +92,9 @@ def dispute_open(
         taken = _disputed_already(locked, invoice_line)
         save_record(dispute, {"dispute_one_open_per_line": taken, "dispute_one_open_per_invoice": taken})
         hold_amount(dispute, actor=actor)
-        round_start(dispute, policy=policy)
+        started = round_start(dispute, policy=policy)
         event_record(
-            dispute, EventKind.OPENED, actor=actor, is_public=True,
+            dispute, EventKind.OPENED, actor=actor, is_public=True, at=started.started_at,
             amount=plain_amount(dispute.amount, dispute.currency),
         )  # fmt: skip
         _confirm_receipt(dispute)

@@ -1,18 +1,20 @@
 """Rounds: freezing terms when one begins, and keeping the clocks that its log gives (DSP-05 to DSP-10, DSP-16)."""
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
+
+from django.db import transaction
 
 from core import clock
 from core.access import system_actor
+from core.history import record_as
 from core.models import WorkCalendar
-from core.work_calendar import WEEKDAYS
+from core.work_calendar import WEEKDAYS, WorkingHours, add_working_days, next_working_moment
 from disputes.clocks import (
     ClockEvent,
     Clocks,
     ClockTerms,
-    SilencePlan,
     Tick,
     clocks_of,
     frozen,
@@ -30,13 +32,15 @@ from disputes.models import (
     EventKind,
     Severity,
 )
+from disputes.selectors.people import RUNG_FINANCE, RUNG_OWNER
 from disputes.selectors.policies import (
     DEFAULT_RESOLUTION,
     DEFAULT_RESPONSE,
+    PolicyTerms,
     policy_terms,
     stored_terms,
 )
-from disputes.services.log import event_record, round_of
+from disputes.services.log import event_record, lock_dispute, round_of
 
 TICKS = {
     EventKind.OPENED: Tick.OPENED,
@@ -58,7 +62,7 @@ def round_start(
 ) -> DisputeRound:
     """Begin the round that the dispute is in now, by the policy and calendar as they are, or ``like`` an earlier one.
 
-    The caller writes the event that opens it, at ``started_at``.
+    The caller writes the event that opens it, at ``started_at``: by the log alone the clocks are the same (DSP-09).
     """
     now = clock.now()
     terms = like.terms if like is not None else _frozen_terms(dispute, policy, now)
@@ -74,7 +78,7 @@ def round_start(
         resolution_due_at=clocks.resolution_due_at,
         next_warning_at=clocks.warnings[0][1] if clocks.warnings else None,
     )
-    dispute.next_deadline_at = _next_deadline(clocks)
+    dispute.next_deadline_at = next_deadline(started)
     dispute.save()
     return started
 
@@ -129,12 +133,18 @@ class StoredClocks:
     """What a round keeps of its clocks; a rebuild from the log gives the same (DSP-09)."""
 
     ended_at: datetime.datetime | None
+    closes_at: datetime.datetime | None
     response_due_at: datetime.datetime
     response_met_at: datetime.datetime | None
     resolution_due_at: datetime.datetime | None
     paused_since: datetime.datetime | None
     paused_seconds: int
     elapsed_seconds: int | None
+    warned_percent: int
+    next_warning_at: datetime.datetime | None
+    escalation_level: int
+    next_escalation_at: datetime.datetime | None
+    silence_reminders: int
     next_reminder_at: datetime.datetime | None
     withdraw_at: datetime.datetime | None
 
@@ -154,101 +164,223 @@ def round_clocks(
     return clocks_of(_clock_terms(current.terms, current.dispute), ticks, now)
 
 
-def derived_clocks(current: DisputeRound) -> StoredClocks:
+def derived_clocks(current: DisputeRound, events: Sequence[DisputeEvent] | None = None) -> StoredClocks:
     """What the round should keep, worked out from the log alone."""
-    events = list(current.events.order_by("id"))
+    events = list(current.events.order_by("id")) if events is None else events
     clocks = round_clocks(current, events=events)
-    plan = _silence(current, events, clocks)
+    hours, terms = thawed(current.terms["clock"]).hours, stored_terms(current.terms["policy"])
+    silence = _silence(events, clocks, hours, terms)
+    climb = _climb(events, clocks, hours)
+    warned = max(
+        (event.details["percent"] for event in _of(events, EventKind.WARNED, complete=True)), default=0
+    )
+    resolved = clocks.stopped_at is not None and clocks.resolved_in_time is not None
     return StoredClocks(
         ended_at=clocks.stopped_at,
+        closes_at=clocks.stopped_at + datetime.timedelta(days=terms.reopen_days)
+        if clocks.stopped_at is not None and resolved
+        else None,
         response_due_at=clocks.response_due_at,
         response_met_at=clocks.response_met_at,
         resolution_due_at=clocks.resolution_due_at,
         paused_since=clocks.paused_since,
-        paused_seconds=_seconds(clocks.paused),
+        paused_seconds=_seconds(_finished_pauses(current, events, clocks)),
         elapsed_seconds=_seconds(clocks.elapsed) if clocks.stopped_at else None,
-        next_reminder_at=_next_reminder(current, plan),
-        withdraw_at=plan.withdraw_at if plan else None,
+        warned_percent=warned,
+        next_warning_at=_next_warning(clocks, warned, events),
+        escalation_level=climb.level,
+        next_escalation_at=climb.next_at,
+        silence_reminders=silence.reminded,
+        next_reminder_at=silence.next_reminder_at,
+        withdraw_at=silence.withdraw_at,
     )
 
 
 def clocks_refresh(dispute: BillingDispute) -> DisputeRound:
     """Keep what the log of a locked dispute says of its clocks, after something was written into it.
 
-    A deadline that was missed is written down once and stays (DSP-10).
+    A deadline that was missed is written down once and stays; it marks an open dispute as escalated (DSP-05, DSP-10).
     """
     current = round_of(dispute)
     current.dispute = dispute
-    if dispute.status != DisputeStatus.WAITING_CUSTOMER:
-        current.silence_reminders = 0
-    for name, value in asdict(derived_clocks(current)).items():
+    before = (dispute.next_deadline_at, dispute.is_escalated)
+    events = list(current.events.order_by("id"))
+    events += _note_breaches(current, round_clocks(current, now=clock.now(), events=events))
+    for name, value in asdict(derived_clocks(current, events)).items():
         setattr(current, name, value)
-    clocks = round_clocks(current, now=clock.now())
-    current.next_warning_at = _next_warning(current, clocks)
-    missed = _note_breaches(current, clocks)
     current.save()
-    dispute.next_deadline_at = _next_deadline(clocks) if dispute.status in OPEN_STATUSES else None
-    dispute.save()
-    for what in missed:
-        event_record(dispute, EventKind.BREACHED, actor=system_actor(), what=what)
+    dispute.next_deadline_at = next_deadline(current)
+    if before != (dispute.next_deadline_at, dispute.is_escalated):
+        dispute.save()
     return current
 
 
-def clocks_differ(current: DisputeRound) -> dict[str, tuple[object, object]]:
-    """What the round keeps that its log does not say: kept and derived, by name; empty when all is well."""
-    derived = asdict(derived_clocks(current))
-    return {
-        name: (getattr(current, name), value)
-        for name, value in derived.items()
-        if getattr(current, name) != value
-    }
+def clocks_rebuild(*, dispute_id: int) -> dict[str, tuple[object, object]]:
+    """Write anew what all rounds of a dispute keep of their clocks, and return what was wrong (DSP-09)."""
+    with transaction.atomic(), record_as(system_actor(), "Rebuilt from the log."):
+        dispute = lock_dispute(system_actor(), dispute_id)
+        wrong: dict[str, tuple[object, object]] = {}
+        for each in dispute.rounds.order_by("number"):
+            each.dispute = dispute
+            differences = clocks_differ(each)
+            wrong |= {f"{name} of round {each.number}": values for name, values in differences.items()}
+            for name, value in asdict(derived_clocks(each)).items():
+                setattr(each, name, value)
+            each.save()
+        dispute.next_deadline_at = next_deadline(round_of(dispute))
+        if wrong:
+            dispute.save()
+    return wrong
 
 
-def _note_breaches(current: DisputeRound, clocks: Clocks) -> list[str]:
-    missed = []
-    if current.response_breached_at is None and clocks.response_breached_at is not None:
-        current.response_breached_at = clocks.response_breached_at
-        missed.append("response")
-    if current.resolution_breached_at is None and clocks.resolution_breached_at is not None:
-        current.resolution_breached_at = clocks.resolution_breached_at
-        missed.append("resolution")
-    return missed
+def clocks_differ(
+    current: DisputeRound, events: Sequence[DisputeEvent] | None = None
+) -> dict[str, tuple[object, object]]:
+    """What the round keeps that its log does not say: kept and derived, by name; empty when all is well.
+
+    That a deadline was missed stays as it was written down; only the log is asked whether it was.
+    """
+    events = list(current.events.order_by("id")) if events is None else events
+    derived: dict[str, object] = asdict(derived_clocks(current, events))
+    kept: dict[str, object] = {name: getattr(current, name) for name in derived}
+    for what in ("response", "resolution"):
+        kept[f"{what}_breached"] = getattr(current, f"{what}_breached_at") is not None
+        derived[f"{what}_breached"] = any(_of(events, EventKind.BREACHED, what=what))
+    if current.number == current.dispute.round_number:
+        kept["next_deadline_at"] = current.dispute.next_deadline_at
+        derived["next_deadline_at"] = next_deadline(current, derived_clocks(current, events))
+    return {name: (kept[name], value) for name, value in derived.items() if kept[name] != value}
 
 
-def _next_deadline(clocks: Clocks) -> datetime.datetime | None:
-    """The next moment by which something is due."""
+def next_deadline(
+    current: DisputeRound, clocks: DisputeRound | StoredClocks | None = None
+) -> datetime.datetime | None:
+    """The next moment by which something is due; None once the round is over, and while nothing is."""
+    clocks = clocks or current
+    if clocks.ended_at is not None:
+        return None
     due = [clocks.resolution_due_at]
     if clocks.response_met_at is None:
         due.append(clocks.response_due_at)
     return min((moment for moment in due if moment is not None), default=None)
 
 
-def _next_warning(current: DisputeRound, clocks: Clocks) -> datetime.datetime | None:
-    if clocks.stopped_at is not None or clocks.resolution_breached_at is not None:
+def working_days_later(hours: WorkingHours, moment: datetime.datetime, count: int) -> datetime.datetime:
+    """So many working days later at the same time of day, or when work begins next."""
+    here = moment.astimezone(hours.zone)
+    day = add_working_days(hours, here.date(), count)
+    return next_working_moment(hours, datetime.datetime.combine(day, here.time(), tzinfo=hours.zone))
+
+
+def _of(events: Iterable[DisputeEvent], kind: EventKind, **details: object) -> list[DisputeEvent]:
+    return [
+        event for event in events if event.kind == kind and details.items() <= dict(event.details).items()
+    ]
+
+
+def _note_breaches(current: DisputeRound, clocks: Clocks) -> list[DisputeEvent]:
+    dispute, written = current.dispute, []
+    for what in ("response", "resolution"):
+        missed_at = getattr(clocks, f"{what}_breached_at")
+        if missed_at is None or getattr(current, f"{what}_breached_at") is not None:
+            continue
+        setattr(current, f"{what}_breached_at", missed_at)
+        if dispute.status in OPEN_STATUSES and not dispute.is_escalated:
+            dispute.is_escalated, dispute.escalated_at = True, clock.now()
+        written.append(
+            event_record(
+                dispute, EventKind.BREACHED, actor=system_actor(), what=what, missed_at=missed_at.isoformat()
+            )
+        )
+    return written
+
+
+def _finished_pauses(
+    current: DisputeRound, events: Sequence[DisputeEvent], clocks: Clocks
+) -> datetime.timedelta:
+    """The pauses that are over: how long a running one has lasted is for whoever reads."""
+    if clocks.paused_since is None:
+        return clocks.paused
+    return round_clocks(current, events=events, now=clocks.paused_since).paused
+
+
+def _next_warning(clocks: Clocks, warned: int, events: Iterable[DisputeEvent]) -> datetime.datetime | None:
+    if clocks.stopped_at is not None or _of(events, EventKind.BREACHED, what="resolution"):
         return None
-    to_come = [moment for percent, moment in clocks.warnings if percent > current.warned_percent]
-    return min(to_come, default=None)
+    return min((moment for percent, moment in clocks.warnings if percent > warned), default=None)
 
 
-def _silence(current: DisputeRound, events: Iterable[DisputeEvent], clocks: Clocks) -> SilencePlan | None:
-    """What follows from the customer's silence while they are waited for (DSP-08)."""
-    since = None
+# --- The ladder of escalation ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Climb:
+    """How high it was escalated, and when the next rung is asked."""
+
+    level: int
+    next_at: datetime.datetime | None
+
+
+def _climb(events: Iterable[DisputeEvent], clocks: Clocks, hours: WorkingHours) -> _Climb:
+    """A missed deadline reaches the owner; a working day later the lead, then the finance managers (DSP-10).
+
+    Nobody above is asked while nothing is overdue: staff has answered, or waits for the customer, or has got more time.
+    """
+    level, since, missed = 0, None, set()
+    for event in events:
+        if event.kind == EventKind.BREACHED:
+            level, since = max(level, RUNG_OWNER), event.at
+            missed.add(event.details["what"])
+        elif event.kind == EventKind.ESCALATED:
+            level, since = max(level, event.details["level"]), event.at
+    overdue = []
+    if "response" in missed and clocks.response_met_at is None:
+        overdue.append(clocks.response_due_at)
+    if "resolution" in missed and clocks.resolution_due_at is not None:
+        overdue.append(clocks.resolution_due_at)
+    if since is None or clocks.stopped_at is not None or level >= RUNG_FINANCE or not overdue:
+        return _Climb(level, None)
+    return _Climb(level, max(working_days_later(hours, since, 1), min(overdue)))
+
+
+# --- The customer's silence ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Silence:
+    """How often the customer was reminded of a question, and what comes next (DSP-08)."""
+
+    reminded: int = 0
+    next_reminder_at: datetime.datetime | None = None
+    withdraw_at: datetime.datetime | None = None
+
+
+def _silence(
+    events: Iterable[DisputeEvent], clocks: Clocks, hours: WorkingHours, terms: PolicyTerms
+) -> _Silence:
+    """What follows from the customer's silence while they are waited for.
+
+    After each reminder they have a working day at least, also where it came late.
+    """
+    since: datetime.datetime | None = None
+    reminded: list[datetime.datetime] = []
     for event in events:
         if event.status != DisputeStatus.WAITING_CUSTOMER:
-            since = None
+            since, reminded = None, []
         elif since is None:
             since = event.at
+        elif event.kind == EventKind.REMINDED:
+            reminded.append(event.at)
     if since is None or clocks.stopped_at is not None:
-        return None
-    hours = thawed(current.terms["clock"]).hours
-    days = stored_terms(current.terms["policy"]).silence_days
-    return silence_plan(hours, since, days, reminders=min(2, days - 1))
-
-
-def _next_reminder(current: DisputeRound, plan: SilencePlan | None) -> datetime.datetime | None:
-    if plan is None or current.silence_reminders >= len(plan.reminders):
-        return None
-    return plan.reminders[current.silence_reminders]
+        return _Silence()
+    plan = silence_plan(hours, since, terms.silence_days)
+    to_come = plan.reminders[len(reminded) :]
+    earliest = working_days_later(hours, reminded[-1], 1) if reminded else since
+    return _Silence(
+        reminded=len(reminded),
+        next_reminder_at=max(to_come[0], earliest) if to_come else None,
+        withdraw_at=max(plan.withdraw_at, earliest),
+    )
 
 
 def _seconds(duration: datetime.timedelta) -> int:
