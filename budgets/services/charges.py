@@ -287,6 +287,58 @@ def _reinstatable(reverses: BudgetEntry, value: Decimal) -> Decimal:
     return min(value, -reverses.committed_delta - _refunded(reverses)["committed"])
 
 
+def refund_take_back(
+    *,
+    actor: User,
+    refund: BudgetEntry,
+    description: str,
+    source: Source,
+    amount: Decimal | str | int | None = None,
+    reference: str = "",
+) -> Posting:
+    """Spend again what a refund gave back, at its rate: the credit note behind it became void (BUD-16, BUD-31).
+
+    The new entry stands against the entry that the refund credited, of which as much can be refunded again as before.
+    ``amount`` is in the refund's document currency: all of it unless given. In a closed period the first open one takes
+    it (BUD-21). A second call with the same ``source`` posts nothing. Raises Conflict ``not_a_refund`` for what is none
+    or has reinstated a commitment, and what ``post`` raises.
+    """
+    with transaction.atomic():
+        budget: Budget = get_visible(Budget.objects.all(), actor, refund.budget_id, name="budget")
+        require(actor, "budgets.charge_budget", budget)
+        if refund.kind != EntryKind.REFUND or refund.committed_delta:
+            raise Conflict(
+                "not_a_refund",
+                "Only a refund that reinstated no commitment can be taken back.",
+                extra={"entry_id": refund.pk, "kind": refund.kind},
+            )
+        bearing = _taking_reversals(budget)
+        locked = lock_budgets({budget.pk, bearing.pk})
+        bearing = locked[bearing.pk]
+        given = -refund.document_amount
+        asked = given if amount is None else positive_amount(amount, refund.document_currency)
+        spent = -refund.spent_delta if asked == given else at_rate(bearing, asked, refund.rate)
+        movement = Movement(
+            budget_id=bearing.pk,
+            kind=EntryKind.CHARGE,
+            posting_date=max(refund.posting_date, bearing.period_start),
+            description=description,
+            document_amount=asked,
+            document_currency=refund.document_currency,
+            rate=refund.rate,
+            rate_date=refund.rate_date,
+            spent=spent,
+            tax_recoverable=refund.tax_recoverable,
+            reference=reference,
+            source=source,
+            reverses_id=refund.reverses_id,
+        )
+        earlier = earlier_posting([movement], locked)
+        if earlier is not None:
+            return earlier
+        return post([movement], actor=actor, locked=locked)
+
+
 def entry_correct(*, actor: User, entry_id: int, reason: str) -> Posting:
     """Take back a charge or refund that was a mistake, by an opposite entry linked to it (BUD-32).
 

@@ -10,13 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 from django.db import transaction
 from django.db.models import Sum
 
 from budgets.models import Budget, BudgetEntry, Commitment, CommitmentStatus
-from budgets.services.charges import ChargeLine, budget_charge_lines, budget_refund
+from budgets.services.charges import ChargeLine, budget_charge_lines, budget_refund, refund_take_back
 from budgets.services.commitments import (
     budget_commit,
     commitment_change,
@@ -356,26 +355,36 @@ def fees_credited(
 
 
 def fees_uncredited(*, fees: Sequence[BillableFee], credit_note_id: int, reference: str) -> None:
-    """Have budgets bear again what a credit note gave back that became void, in their own currency."""
+    """Have budgets bear again what a credit note gave back that became void, against the same entries (BUD-16)."""
     by_id = {str(fee.pk): fee for fee in fees}
     entries = BudgetEntry.objects.filter(
         source_type=_CREDIT, source_id__in=list(by_id), source_revision=credit_note_id
     )
-    for entry in entries.order_by("pk"):
+    for entry in entries.select_related("budget").order_by("pk"):
         fee = by_id[entry.source_id]
-        common: dict[str, Any] = {
-            "budget_id": entry.budget_id,
-            "amount": abs(entry.spent_delta),
-            "description": f"Credit note void: {fee.description}"[:500],
-            "reference": reference,
-            "posting_date": entry.posting_date,
-            "source": Source(_CREDIT_VOID, entry.source_id, revision=credit_note_id),
-        }
+        description = f"Credit note void: {fee.description}"[:500]
+        source = Source(_CREDIT_VOID, entry.source_id, revision=credit_note_id)
         with _told(fee):
             if entry.spent_delta < 0:
-                budget_charge_lines(actor=system_actor(), lines=[ChargeLine(**common)])
+                refund_take_back(
+                    actor=system_actor(),
+                    refund=entry,
+                    description=description,
+                    reference=reference,
+                    source=source,
+                )
             else:
-                budget_refund(actor=system_actor(), **common)
+                budget_refund(
+                    actor=system_actor(),
+                    budget_id=entry.budget_id,
+                    amount=entry.document_amount,
+                    currency=entry.document_currency,
+                    description=description,
+                    reference=reference,
+                    posting_date=entry.posting_date,
+                    reverses=entry,
+                    source=source,
+                )
 
 
 @contextmanager
@@ -409,7 +418,7 @@ def _take_back(
         )  # fmt: skip
         budget_charge_lines(actor=system, lines=[line])
         return
-    # After a credit note that became void the entry itself has less left; then what it bore stands beside it.
+    # Where a credit note became void whose refund stood for itself, what it bore again stands beside the entry.
     taken = entry.reversed_by.aggregate(sum=Sum("document_amount", default=ZERO))["sum"]
     fits = amount <= EXACT.add(entry.document_amount, taken)
     commitment = entry.commitment

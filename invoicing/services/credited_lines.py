@@ -228,7 +228,7 @@ def fee_credits(lines: Sequence[InvoiceLine], credits: Sequence[CreditedLine]) -
     """What credits give back of the contract fees that the lines of an invoice bill, each in its own currency.
 
     ``lines`` are those of the invoice before ``lines_credit``. The lines that share a fee of usage between departments
-    count together; a fee and its adjustments too, and these, where some are negative, only when all are credited.
+    count together, a fee and its adjustments too: what adds with what adds, and what lowers with what lowers.
     """
     of_fees = [line for line in lines if line.kind == LineKind.FEE]
     if not of_fees:
@@ -250,16 +250,33 @@ def fee_credits(lines: Sequence[InvoiceLine], credits: Sequence[CreditedLine]) -
 
 
 def _units(lines: Sequence[InvoiceLine], fees_of: dict[int, list[BillableFee]]) -> list[list[InvoiceLine]]:
-    """Lines that are credited together: those of one contract line and period, if one of them has no fee of its own."""
+    """Lines that are credited together.
+
+    Those of one contract line and period, if one of them has no fee of its own; lines of fees that add apart from those
+    of adjustments that lower, as the latter are credited only with the whole.
+    """
 
     def key(line: InvoiceLine) -> tuple[int, str, object]:
         return line.contract_id or 0, line.contract_line, line.period_start
 
+    def lowers(line: InvoiceLine) -> bool:
+        own = fees_of.get(line.pk)
+        return (own[0].amount if own else line.amount) < 0
+
     units = []
     for _, group in groupby(sorted(lines, key=lambda line: (*map(str, key(line)), line.pk)), key=key):
         members = list(group)
-        shared = any(line.pk not in fees_of for line in members)
-        units += [members] if shared else [[line] for line in members]
+        if all(line.pk in fees_of for line in members):
+            units += [[line] for line in members]
+        else:
+            units += [
+                part
+                for part in (
+                    [line for line in members if not lowers(line)],
+                    [line for line in members if lowers(line)],
+                )
+                if part
+            ]
     return units
 
 
@@ -269,6 +286,6 @@ def _credited_part(members: Sequence[InvoiceLine], given: dict[int, Decimal]) ->
     credited = [EXACT.add(line.credited_amount, given.get(line.pk, ZERO)) for line in members]
     if all(part == line.amount for part, line in zip(credited, members, strict=True)):
         return Decimal(1), Decimal(1)
-    if not whole or len({line.amount > 0 for line in members if line.amount}) > 1:
+    if not whole:
         return ZERO, Decimal(1)
     return exact_sum(credited), whole

@@ -15,7 +15,7 @@ from django.db.models import Sum
 
 from budgets.allocation_check import UNBUDGETED
 from budgets.models import Budget, BudgetEntry, BudgetStatus, EntryKind
-from budgets.services.charges import ChargeLine, budget_charge_lines, budget_refund
+from budgets.services.charges import ChargeLine, budget_charge_lines, budget_refund, refund_take_back
 from budgets.services.commitments import commitment_consume
 from budgets.services.ledger import Source, lock_budgets
 from budgets.services.periods import budget_for
@@ -191,8 +191,15 @@ def _reversal(
         "posting_date": entry.posting_date,
     }
     if entry.kind == EntryKind.REFUND:
-        line = ChargeLine(budget_id=entry.budget_id, source=Source(source, str(share.pk)), **common)
-        return budget_charge_lines(actor=actor, lines=[line]).entries[0]
+        taken = refund_take_back(
+            actor=actor,
+            refund=entry,
+            amount=amount,
+            description=common["description"],
+            reference=common["reference"],
+            source=Source(source, str(share.pk)),
+        )
+        return taken.entries[0]
     commitment = entry.commitment
     returned = entry.reversed_by.aggregate(total=Sum("document_amount", default=ZERO))["total"]
     of_entry = min(amount, max(EXACT.add(entry.document_amount, returned), ZERO))
@@ -211,7 +218,7 @@ def _reversal(
             **{**common, "amount": of_entry},
         ).entries
     if of_entry != amount:
-        # A credit note that became void had given it back, and it was charged anew.
+        # The refund of a credit note that became void stood for itself, and it was charged anew.
         posted += budget_refund(
             actor=actor,
             budget_id=entry.budget_id,

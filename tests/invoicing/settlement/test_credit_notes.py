@@ -11,10 +11,11 @@ from django.db import IntegrityError, connection, transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from budgets.models import Budget
+from budgets.models import Budget, BudgetEntry
 from budgets.services.budget import budget_create
+from contracts.services.billing import fees_prepare
 from core.errors import Conflict, Forbidden, Invalid
-from core.money import minor_units, quantum, round_money
+from core.money import exact_sum, minor_units, quantum, round_money
 from invoicing.models import BilledItem, Invoice, InvoiceLine, NumberSeries
 from invoicing.selectors.invoice import numbering_proof
 from invoicing.selectors.settlements import settlement_differences
@@ -25,7 +26,8 @@ from invoicing.services.debit_notes import DebitLine, debit_note_issue
 from invoicing.services.invoice import invoice_issue, invoice_void
 from invoicing.services.settlement import settlement_reverse
 from tests.contracts.builders import place
-from tests.invoicing.invoices.builders import SEPTEMBER
+from tests.invoicing.invoices.builders import SEPTEMBER, rate
+from tests.invoicing.invoices.test_contract_fees import CALLS, PLATFORM, Used
 from tests.invoicing.settlement.conftest import Account
 from tests.invoicing.settlement.test_payments import refused, state
 
@@ -279,8 +281,7 @@ def test_bud_16_a_credit_note_lowers_what_contract_fees_spent() -> None:
     invoice = invoice_issue(actor=here.finance, invoice=draft)
 
     def figures() -> tuple[Any, Any]:
-        current = Budget.objects.get(pk=budget.pk)
-        return current.committed_amount, current.spent_amount
+        return figures_of(budget)
 
     how: dict[str, Any] = {"actor": here.finance, "invoice": invoice, "reason": "Outage"}
     assert figures() == (11000, 1000)
@@ -292,7 +293,91 @@ def test_bud_16_a_credit_note_lowers_what_contract_fees_spent() -> None:
     invoice_void(actor=here.finance, invoice=first, reason="Wrong")
     assert figures() == (11000, 800)
     credit_note_issue(release_items=True, **how)
-    assert figures()[1] == 0
+    # What credit notes gave back for good, 200.00, is not promised again.
+    assert figures() == (11800, 0)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("currency", ["USD", "EUR"])
+def test_bud_16_a_void_credit_note_leaves_budget_and_commitment_as_they_were(currency: str) -> None:
+    """Also at a rate that has changed since: the void invoice promises its whole commitment again."""
+    with time_machine.travel("2026-01-01T12:00:00Z", tick=False):
+        rate("EUR", "USD", "1.1", on=date(2025, 12, 31))
+        rate("EUR", "USD", "1.2", on=date(2026, 1, 30))
+        here = place()
+        budget = budget_create(
+            actor=here.finance, entity=here.entity, department=None, name="Software", allocated_amount="20000.00",
+            period_start=date(2026, 1, 1), period_end=date(2027, 1, 1), currency="USD",
+        )  # fmt: skip
+        here.active(budget=budget, currency=currency, prices=[{**PLATFORM, "price": "999.99"}])
+        start = figures_of(budget)
+        assert start[0] == Decimal("13199.87" if currency == "EUR" else "11999.88")
+        draft = consolidated_invoice_draft(
+            actor=here.finance, payer=here.root, period_start=date(2026, 1, 1), period_end=date(2026, 2, 1)
+        ).invoice
+        invoice = invoice_issue(actor=here.finance, invoice=draft)
+        billed = figures_of(budget)
+    with time_machine.travel("2026-01-20T12:00:00Z", tick=False):
+        rate("EUR", "USD", "1.3", on=date(2026, 1, 19))
+        for amount in ("333.33", None):
+            note = credit_note_issue(actor=here.finance, invoice=invoice, reason="Outage", amount=amount)
+            assert figures_of(budget)[1] < billed[1]
+            settlement_reverse(actor=here.finance, settlement=note.set_off.get(), reason="Wrong")
+            invoice_void(actor=here.finance, invoice=note, reason="Wrong")
+            assert figures_of(budget) == billed
+        entry = BudgetEntry.objects.get(source_type="contract_fee")
+        assert sorted(entry.reversed_by.values_list("kind", flat=True)) == [
+            "charge",
+            "charge",
+            "refund",
+            "refund",
+        ]
+        assert exact_sum(list(entry.reversed_by.values_list("spent_delta", flat=True))) == 0
+        invoice_void(actor=here.finance, invoice=invoice, reason="Wrong payer")
+        assert figures_of(budget) == start
+
+
+def figures_of(budget: Budget) -> tuple[Any, Any]:
+    current = Budget.objects.get(pk=budget.pk)
+    return current.committed_amount, current.spent_amount
+
+
+@pytest.mark.django_db
+@time_machine.travel("2026-01-01T12:00:00Z", tick=False)
+def test_bud_16_of_a_fee_that_departments_share_what_adds_and_what_lowers_count_apart() -> None:
+    """Usage of 60.00 shared 36.00 and 24.00, a correction of −10.00 shared −6.00 and −4.00, on one invoice."""
+    here = place()
+    budget = budget_create(
+        actor=here.finance, entity=here.entity, department=None, name="Software", allocated_amount="20000.00",
+        period_start=date(2026, 1, 1), period_end=date(2027, 1, 1),
+    )  # fmt: skip
+    used = Used(here)
+    contract = here.active(budget=budget, prices=[PLATFORM, CALLS])
+    used.use("90", "2026-01-05", used.sales)
+    used.use("60", "2026-01-31", used.research)
+    with time_machine.travel("2026-02-01T12:00:00Z", tick=False):
+        fees_prepare(contract_id=contract.pk, until=date(2026, 1, 31))
+        here.amend(
+            contract,
+            "2026-01-01",
+            prices={"set": [{**CALLS, "tiers": [
+                {"up_to": "100", "unit_price": "0.40"}, {"up_to": None, "unit_price": "0.20"},
+            ]}]},
+        )  # fmt: skip
+        draft = consolidated_invoice_draft(
+            actor=here.finance, payer=here.root, period_start=date(2026, 2, 1), period_end=date(2026, 3, 1)
+        ).invoice
+        invoice = invoice_issue(actor=here.finance, invoice=draft)
+        calls = invoice.lines.filter(contract_line="calls").order_by("-amount")
+        assert [line.amount for line in calls] == [36, 24, -4, -6]
+        assert figures_of(budget)[1] == 2050
+        how: dict[str, Any] = {"actor": here.finance, "invoice": invoice, "reason": "Outage"}
+        credit_note_issue(lines=[LineAmount(calls[0].pk, "18.00")], **how)
+        assert figures_of(budget)[1] == 2032
+        credit_note_issue(lines=[LineAmount(calls[0].pk), LineAmount(calls[1].pk, "4.00")], **how)
+        assert figures_of(budget)[1] == 2010
+        credit_note_issue(**how)
+        assert figures_of(budget)[1] == 0
 
 
 @pytest.mark.django_db
@@ -305,7 +390,7 @@ def test_bud_16_a_whole_credit_that_frees_the_fees_promises_their_commitment_aga
     )  # fmt: skip
     here.active(budget=budget)
     draft = consolidated_invoice_draft(
-        actor=here.finance, payer=here.root, period_start=date(2026, 1, 1), period_end=date(2026, 2, 1)
+        actor=here.finance, payer=here.root, period_start=date(2026, 2, 1), period_end=date(2026, 3, 1)
     ).invoice
     invoice = invoice_issue(actor=here.finance, invoice=draft)
     credit_note_issue(actor=here.finance, invoice=invoice, reason="Outage", amount="300")

@@ -24,6 +24,7 @@ from invoicing.services.line_shares import (
     share_undo,
 )
 from invoicing.services.payments import payment_record
+from invoicing.services.settlement import settlement_reverse
 from invoicing.services.usage_charging import UsageCharged, usage_budgets_charge
 from tests.budgets.builders import figures, money, refused
 from tests.invoicing.shares.conftest import Desk
@@ -225,6 +226,27 @@ class TestCredit:
         assert share.credited_amount == 0
         share_undo(actor=desk.group.manager, share_id=share.pk, reason="Wrong department")
         assert figures(budget)[2] == 0
+
+    def test_bud_16_after_a_void_credit_note_a_void_invoice_promises_the_whole_commitment_again(
+        self, desk: Desk
+    ) -> None:
+        budget = desk.budget("1000")
+        order = budget_commit(
+            actor=desk.group.manager, budget_id=budget.pk, amount="500", description="C", currency="USD"
+        )
+        line = desk.line("182.25")
+        desk.deliver()
+        desk.allocate(line, desk.part(desk.group.sales, percent=100, commitment_id=order.pk))
+        note = credit(desk, line, "30.01")
+        assert figures(budget) == money("1000", "317.75", "152.24", "530.01")
+        for settlement in note.set_off.all():
+            settlement_reverse(actor=desk.group.manager, settlement=settlement, reason="Mistake")
+        invoice_void(actor=desk.group.manager, invoice=note, reason="Mistake")
+        desk.deliver()
+        assert figures(budget) == money("1000", "317.75", "182.25", "500")
+        invoice_void(actor=desk.group.manager, invoice=line.invoice, reason="Wrong payer")
+        desk.deliver()
+        assert figures(budget) == money("1000", "500", "0", "500")
 
     def test_a_credit_that_comes_before_the_charge_leaves_the_rest(self, desk: Desk) -> None:
         budget = desk.budget("1000")
