@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.template.loader import render_to_string
 from django.urls import reverse
@@ -10,6 +11,7 @@ from django.utils.safestring import SafeString, mark_safe
 
 from core.admin.columns import amount_html
 from invoicing.models import Invoice, Payment, Refund, Settlement
+from invoicing.selectors.holds import holds_of
 from invoicing.selectors.settlements import settlement_source, settlements_of
 
 
@@ -25,8 +27,19 @@ class ShownSettlement:
     is_undone: bool
 
 
+@dataclass(frozen=True, slots=True)
+class ShownHold:
+    """What one dispute holds back of the document, or had deferred."""
+
+    reference: str
+    line: str
+    amount: SafeString
+    since: str
+    due_date: str
+
+
 def settlement_panel(invoice: Invoice) -> dict[str, Any]:
-    """What settled or corrects the document, what is open, and what it corrects itself."""
+    """What settled or corrects the document, what is open or held back, and what it corrects itself."""
     currency = invoice.currency
     rows = _shown(settlements_of(invoice), currency, of_source=invoice.is_credit_note)
     if invoice.is_credit_note:
@@ -48,9 +61,24 @@ def settlement_panel(invoice: Invoice) -> dict[str, Any]:
         "settled": amount_html(invoice.settled_amount, currency),
         "open": amount_html(invoice.open_amount, currency),
         "disputed": amount_html(invoice.disputed_amount, currency) if invoice.disputed_amount else "",
+        "holds": _holds(invoice),
         "is_credit_note": invoice.is_credit_note,
         "reason": invoice.reason,
     }
+
+
+def _holds(invoice: Invoice) -> list[ShownHold]:
+    zone = ZoneInfo(invoice.issuer.time_zone)
+    return [
+        ShownHold(
+            hold.reference,
+            f"line {hold.invoice_line.line_number}" if hold.invoice_line is not None else "",
+            amount_html(hold.amount, invoice.currency),
+            f"{hold.held_at.astimezone(zone):%Y-%m-%d}",
+            f"{hold.due_date}" if hold.due_date is not None else "",
+        )
+        for hold in holds_of(invoice)
+    ]
 
 
 def payment_rows_html(payment: Payment) -> SafeString:

@@ -14,7 +14,8 @@ from core.api.serializers import (
     MoneyStringField,
 )
 from entities.models import CostAllocation
-from invoicing.models import Invoice, InvoiceLine, NumberSeries, UsageRecord
+from invoicing.models import CollectionHold, Invoice, InvoiceLine, NumberSeries, UsageRecord
+from invoicing.selectors.holds import holds_of
 from invoicing.selectors.invoice import invoice_subtotals, is_overdue
 from invoicing.services.consolidation import ConsolidatedContent, InvoiceWarning, Subtotal
 
@@ -111,6 +112,20 @@ class InvoiceWarningSerializer(BillingSerializer):
     detail = serializers.CharField(read_only=True)
 
 
+class HoldSerializer(BillingModelSerializer):
+    """What a dispute holds back from collection since `held_at`, or once it was decided defers to `due_date`."""
+
+    line_number = serializers.IntegerField(
+        source="invoice_line.line_number", default=None, read_only=True, help_text="Null: the whole invoice."
+    )
+    amount = MoneyStringField(currency_source="invoice.currency", read_only=True, help_text="Including tax.")
+
+    class Meta:
+        model = CollectionHold
+        fields = ("reference", "line_number", "amount", "held_at", "due_date")
+        read_only_fields = fields
+
+
 class InvoiceDetailSerializer(InvoiceSerializer):
     """An invoice with lines (at most 2,000 here; `lines_url` pages through all), subtotals and warnings.
 
@@ -128,11 +143,12 @@ class InvoiceDetailSerializer(InvoiceSerializer):
         source="detail.subtotals_by_department", many=True, read_only=True
     )
     warnings = InvoiceWarningSerializer(source="detail.warnings", many=True, read_only=True)
+    holds = HoldSerializer(source="detail.holds", many=True, read_only=True)
 
     class Meta(InvoiceSerializer.Meta):
         fields: tuple[str, ...] = (
             *InvoiceSerializer.Meta.fields, "preview", "line_count", "item_count", "subtotals_by_entity",
-            "subtotals_by_department", "warnings", "lines", "lines_url", "pdf_url",
+            "subtotals_by_department", "warnings", "holds", "lines", "lines_url", "pdf_url",
         )  # fmt: skip
         read_only_fields = fields
 
@@ -147,6 +163,7 @@ def invoice_detail(invoice: Invoice, *, base_url: str) -> Invoice:
         warnings=invoice.snapshot.get("warnings", []),
         line_count=sum(subtotal.line_count for subtotal in by_department),
         url=f"{base_url}/{invoice.pk}",
+        holds=list(holds_of(invoice)),
     )
     return invoice
 
@@ -184,6 +201,7 @@ def _attach(
     warnings: Sequence[dict[str, str]],
     line_count: int,
     url: str | None,
+    holds: Sequence[CollectionHold] = (),
 ) -> None:
     by_entity, by_department = subtotals
     invoice.detail = {  # type: ignore[attr-defined]  # what the detail serializer reads
@@ -196,6 +214,7 @@ def _attach(
         "subtotals_by_entity": [_subtotal(row, invoice.currency) for row in by_entity],
         "subtotals_by_department": [_subtotal(row, invoice.currency) for row in by_department],
         "warnings": warnings,
+        "holds": holds,
     }
 
 

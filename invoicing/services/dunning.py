@@ -237,6 +237,7 @@ def _demands(documents: Sequence[Any]) -> Iterator[tuple[Any, list[Demand]]]:
         number, left = row.number or "", EXACT.subtract(row.open_amount, row.disputed_amount)
         parts: list[Demand] = []
         for hold in deferred[row.pk]:
+            assert hold.due_date is not None  # by the filter
             part = min(hold.amount, max(left, ZERO))
             left = EXACT.subtract(left, part)
             elsewhere = EXACT.subtract(row.open_amount, part)
