@@ -9,12 +9,13 @@ from django.db.models import Exists, F, OuterRef, Q, Sum
 
 from budgets.models import Commitment, CommitmentStatus
 from contracts.models import BillableFee
+from contracts.services.billing import usage_terms
 from core import clock
 from core.exchange import convert, rate_for
 from core.money import EXACT, exact_sum, round_money
 from entities.models import CreditLimitPolicy, Entity
 from invoicing.models import OPEN_STATUSES, BilledItem, DocumentType, Invoice, InvoiceStatus
-from invoicing.selectors.billing_scope import billing_scope
+from invoicing.selectors.billing_scope import BillingScope, billing_hierarchy
 from invoicing.selectors.uninvoiced import uninvoiced_allocations, uninvoiced_usage
 
 LOOK_BACK = datetime.timedelta(days=366)
@@ -26,7 +27,8 @@ class CreditPosition:
     """Exposure = ``receivables`` + ``uninvoiced`` + ``commitments``, in the payer's ``currency``, at today's rates.
 
     ``receivables`` are open documents of all issuers. ``uninvoiced`` are drafts with their tax, and what no invoice
-    holds yet: usage at cost, billable allocations and contract fees that may be invoiced, of the last year.
+    holds yet: usage at cost, with the mark-up that it will be billed with, billable allocations and contract fees that
+    may be invoiced, of the last year.
     ``commitments`` are the remainders of approved commitments of the payer's and the entities it pays for. Without
     a ``limit`` nothing is exceeded.
     """
@@ -74,7 +76,8 @@ class CreditPosition:
 def credit_position(entity: Entity) -> CreditPosition:
     """Work out the payer's exposure; a fixed number of statements. Raises Conflict ``no_exchange_rate``."""
     today = clock.today(entity.time_zone)
-    scope = billing_scope(entity, today - LOOK_BACK, today + datetime.timedelta(days=1))
+    first, end = today - LOOK_BACK, today + datetime.timedelta(days=1)
+    scope = billing_hierarchy(entity, first, end).scope(first, end)
     ids = {entity.pk, *scope.entity_ids}
     owed = ~Q(document_type=DocumentType.CREDIT_NOTE)
     receivables = (
@@ -96,7 +99,7 @@ def credit_position(entity: Entity) -> CreditPosition:
         .values_list("currency")
         .annotate(sum=Sum("amount"))
     )
-    usage = [(group.currency, group.amount) for group in uninvoiced_usage(scope, None)]
+    usage = _usage(scope, end)
     allocations = [(one.currency, one.amount) for one in uninvoiced_allocations(scope, None)]
     commitments = (
         Commitment.objects.filter(status=CommitmentStatus.APPROVED, budget__entity_id__in=ids)
@@ -114,6 +117,21 @@ def credit_position(entity: Entity) -> CreditPosition:
         limit=entity.credit_limit,
         policy=entity.credit_limit_policy,
     )
+
+
+def _usage(scope: BillingScope, end: datetime.date) -> list[tuple[str, Decimal]]:
+    """What usage is going to cost: passed through with its entity's mark-up; what contracts price, at cost."""
+    groups = uninvoiced_usage(scope, None)
+    found = [(group.currency, group.amount) for group in groups]
+    if not any(group.entity_id in scope.markups for group in groups):
+        return found
+    terms = usage_terms(scope.entity_ids, until=end)
+    passed_through = uninvoiced_usage(scope, None, terms) if terms else groups
+    return found + [
+        (group.currency, EXACT.multiply(group.amount, scope.markups[group.entity_id].scaleb(-2, EXACT)))
+        for group in passed_through
+        if group.entity_id in scope.markups
+    ]
 
 
 def _in(entity: Entity, on: datetime.date, amounts: Iterable[tuple[str, Decimal]]) -> Decimal:

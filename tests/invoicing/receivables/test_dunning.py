@@ -1,6 +1,6 @@
 """Reminders: levels, what is left out, once per level, mail (DSP-03); credit limits (INV-07)."""
 
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 
 import pytest
@@ -13,7 +13,8 @@ from core import clock
 from core.access import system_actor
 from core.errors import Conflict, Invalid
 from core.outbox import dispatch_pending
-from entities.models import Entity
+from entities.models import Entity, LinkKind
+from entities.services.entity import entity_link_set
 from invoicing.models import CollectionHold, DunnedDocument, DunningNotice, Invoice
 from invoicing.selectors.credit import credit_position
 from invoicing.services.consolidation import consolidated_invoice_draft, consolidation_preview
@@ -199,6 +200,28 @@ class TestCreditLimit:
         assert credit_position(group.root).exceeded_by == Decimal("0.01")
         body = client(group.manager).get(f"{BASE}/entities/{group.root.pk}/credit").json()
         assert (body["exposure"], body["exceeded_by"], body["policy"]) == ("140.00", "0.01", "warn")
+
+    def test_inv_07_usage_counts_with_the_mark_up_that_it_will_be_billed_with(self, group: Group) -> None:
+        """INV-05: 100.005 of Germany with 7.125 %, the root's own 3 without; the draft comes to the same."""
+        today = clock.today()
+        Entity.objects.filter(pk=group.germany.pk).update(usage_markup_percent=Decimal("7.125"))
+        group.use("100.005", department=group.sales, day=today)
+        group.use("3", entity=group.root, day=today)
+        position = credit_position(group.root)
+        assert (position.uninvoiced, position.exposure) == (Decimal("110.13"), Decimal("110.13"))
+        drafted = consolidated_invoice_draft(
+            actor=group.manager, payer=group.root, period_start=today, period_end=today + timedelta(days=1)
+        )
+        assert drafted.invoice.total == Decimal("110.13")
+        assert credit_position(group.root).exposure == Decimal("110.13")
+
+    def test_inv_07_of_one_that_another_pays_for_what_it_owes_counts(self, group: Group, bill: Bill) -> None:
+        bill("100", date(2024, 10, 1))
+        entity_link_set(
+            actor=system_actor(), entity=group.root, kind=LinkKind.PAYER, target=group.germany,
+            valid_from=date(2024, 10, 1),
+        )  # fmt: skip
+        assert credit_position(group.root).exposure == Decimal(100)
 
     def test_inv_07_beyond_the_limit_is_flagged_or_refused(self, group: Group, bill: Bill) -> None:
         bill("100", date(2024, 10, 1))
