@@ -3,13 +3,16 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from approvals.models import ApprovalRequest
+from django.db.models import QuerySet
+
+from approvals.models import ActionKind, ApprovalRequest
 from approvals.registry import ApprovalType, Fact, register
 from core.access import get_visible
 from core.errors import Conflict
 from core.models import User
 from core.money import format_money, plain_amount
-from disputes.models import BillingDispute, DisputeResolution, DisputeStatus
+from disputes.models import BillingDispute, DisputeResolution, DisputeStatus, ResolutionStatus
+from disputes.services.outcomes import at_stake
 from disputes.services.proposals import APPROVAL, proposal_approved, proposal_rejected
 from entities.services.records import field_error
 
@@ -26,14 +29,16 @@ class DisputeCreditApproval(ApprovalType):
                 "subject_id", "propose_on_the_dispute", "Propose the resolution on the dispute itself."
             )
         dispute = get_visible(BillingDispute.objects.all(), actor, request.subject_id, name="dispute")
-        if dispute.status != DisputeStatus.PROPOSED or _pending(request) is None:
+        resolution = _pending(request)
+        if dispute.status != DisputeStatus.PROPOSED or resolution is None:
             raise Conflict("nothing_proposed", f"No resolution of {dispute} waits for approval.")
+        _require_as_proposed(request, resolution)
 
     def lock(self, request: ApprovalRequest) -> None:
         BillingDispute.objects.select_for_update(of=("self",), no_key=True).get(pk=request.subject_id)
 
     def content(self, request: ApprovalRequest) -> Mapping[str, Any]:
-        resolution = _pending(request)
+        resolution = _resolution(request)
         if resolution is None:
             return {}
         dispute = resolution.dispute
@@ -50,17 +55,13 @@ class DisputeCreditApproval(ApprovalType):
 
     def excluded_people(self, request: ApprovalRequest) -> set[int]:
         """Who proposed it, and who disputes (DSP-13)."""
-        resolution = _pending(request)
+        resolution = _resolution(request)
         if resolution is None:
             return set()
         return {resolution.proposed_by_id, resolution.dispute.opened_by_id}
 
     def facts(self, request: ApprovalRequest) -> list[Fact]:
-        resolution = (
-            DisputeResolution.objects.filter(approval_request=request)
-            .select_related("dispute__invoice", "dispute__entity", "dispute__invoice_line")
-            .first()
-        ) or _pending(request)
+        resolution = _resolution(request)
         if resolution is None:
             return []
         dispute = resolution.dispute
@@ -73,7 +74,7 @@ class DisputeCreditApproval(ApprovalType):
             Fact(
                 "Dispute",
                 f"{dispute.number} {dispute.get_category_display()}",
-                f"/admin/disputes/billingdispute/{dispute.pk}/change/",
+                page_of(dispute),
             ),
             Fact("Customer", dispute.entity.name),
             Fact("About", about),
@@ -94,7 +95,7 @@ class DisputeCreditApproval(ApprovalType):
         proposal_rejected(
             actor=actor,
             dispute_id=request.subject_id,
-            reason=f"{request}: {request.get_status_display().lower()}",
+            reason=f"{request.reference_number}: {request.get_status_display().lower()}{_last_word(request)}",
         )
 
 
@@ -103,13 +104,42 @@ def page_of(dispute: BillingDispute) -> str:
     return f"/admin/disputes/billingdispute/{dispute.pk}/change/"
 
 
-def _pending(request: ApprovalRequest) -> DisputeResolution | None:
-    return (
-        DisputeResolution.objects.pending()
-        .filter(dispute_id=request.subject_id)
-        .select_related("dispute__invoice", "dispute__entity", "dispute__invoice_line")
-        .first()
+def _require_as_proposed(request: ApprovalRequest, resolution: DisputeResolution) -> None:
+    """What is decided on is what was proposed: another amount, currency or place is another proposal (DSP-11)."""
+    dispute = resolution.dispute
+    placed = (request.entity_id, request.department_id, request.budget_id, request.currency)
+    as_proposed = placed == (dispute.issuer_id, None, None, dispute.currency)
+    if as_proposed and request.amount >= at_stake(dispute, resolution):
+        return
+    raise Conflict(
+        "proposal_stays",
+        f"The request asks for what was proposed on {dispute.number}. Take the proposal back there and propose "
+        "another one.",
+        extra={"dispute_id": dispute.pk},
     )
+
+
+def _last_word(request: ApprovalRequest) -> str:
+    """What whoever ended the request said."""
+    last = request.actions.exclude(comment="").order_by("-id").first()
+    ended = last is not None and last.kind in (ActionKind.REJECTED, ActionKind.WITHDRAWN)
+    return f": {last.comment}" if last is not None and ended else ""
+
+
+def _of_disputes() -> QuerySet[DisputeResolution]:
+    return DisputeResolution.objects.select_related(
+        "dispute__invoice", "dispute__entity", "dispute__invoice_line"
+    )
+
+
+def _resolution(request: ApprovalRequest) -> DisputeResolution | None:
+    """What the request asks for; while it is being submitted, what is proposed."""
+    asked = _of_disputes().filter(approval_request=request).first() if request.pk is not None else None
+    return asked or _pending(request)
+
+
+def _pending(request: ApprovalRequest) -> DisputeResolution | None:
+    return _of_disputes().filter(dispute_id=request.subject_id, status=ResolutionStatus.PENDING).first()
 
 
 def register_types() -> None:

@@ -9,15 +9,19 @@ import datetime
 from collections.abc import Callable
 from decimal import Decimal
 
+from contracts.models import AmendmentStatus
 from core import clock
 from core.access import system_actor
 from core.errors import Conflict
-from core.money import EXACT, minor_units, plain_amount, round_money
+from core.history import history_row, record_as
+from core.models import User
+from core.money import EXACT, plain_amount, quantum, round_money
 from disputes.clocks import collectible_from
 from disputes.models import BillingDispute, Direction, DisputeResolution, Outcome
 from disputes.selectors.policies import PolicyTerms, stored_terms
 from entities.models import TaxTreatment
 from entities.services.records import field_error
+from invoicing.models import DocumentType, Invoice, InvoiceLine
 from invoicing.selectors.holds import creditable_including_tax, refundable
 from invoicing.services.consolidation import consolidated_invoice_draft
 from invoicing.services.credit_notes import credit_note_issue
@@ -30,6 +34,8 @@ from invoicing.services.settlement import money_text, write_off
 ZERO = Decimal(0)
 GIVES_CREDIT = (Outcome.CREDIT_NOTE, Outcome.GOODWILL, Outcome.REFUND, Outcome.CREDIT_AND_REBILL)
 GIVES_BACK = (*GIVES_CREDIT, Outcome.WRITE_OFF)
+OF_INVOICES = (Outcome.CREDIT_AND_REBILL, Outcome.DEBIT_NOTE)
+"""Only invoices are billed again or added to; a debit note is credited."""
 
 
 # --- Checking --------------------------------------------------------------------------------------------
@@ -39,22 +45,45 @@ def check_outcome(dispute: BillingDispute, resolution: DisputeResolution) -> Non
     """Refuse what cannot be carried out now; asked when it is proposed, and again when it is carried out.
 
     Raises Conflict ``not_disputable``, ``undercharge_is_not_credited``, ``overcharge_is_not_debited``,
-    ``exceeds_creditable``, ``refund_exceeds_cash``; Invalid ``amendment_required``.
+    ``not_correctable``, ``exceeds_creditable``, ``refund_exceeds_cash``, ``exceeds_open``; Invalid
+    ``amendment_required``.
     """
     if not dispute.invoice.is_posted:
         raise Conflict(
             "not_disputable",
-            f"{dispute.invoice} is {dispute.invoice.get_status_display().lower()}: nothing of it can be given back.",
+            f"{dispute.invoice} is {dispute.invoice.get_status_display().lower()}: nothing is to be decided about it.",
             extra={"status": dispute.invoice.status},
         )
     outcome = Outcome(resolution.outcome)
     _check_direction(dispute, outcome)
+    if outcome in OF_INVOICES:
+        _check_is_invoice(dispute, outcome)
     if outcome in GIVES_CREDIT:
         _check_creditable(dispute, resolution.amount)
     if outcome == Outcome.REFUND:
         _check_refundable(dispute, resolution.amount)
+    if outcome == Outcome.WRITE_OFF:
+        _check_open(dispute, resolution.amount)
     if outcome == Outcome.PRICE_FIX:
         _check_amendment(dispute, resolution)
+
+
+def at_stake(dispute: BillingDispute, resolution: DisputeResolution) -> Decimal:
+    """What is decided on: the amount, and where all is credited to be billed anew, all that is left of the invoice."""
+    if resolution.outcome == Outcome.CREDIT_AND_REBILL:
+        return max(resolution.amount, creditable_including_tax(dispute.invoice))
+    return resolution.amount
+
+
+def creditable_of(dispute: BillingDispute) -> Decimal:
+    """What is left to be credited of what is disputed, whoever credited the rest (DSP-11).
+
+    A line of an invoice that also has credits is worth no more than the invoice as a whole.
+    """
+    left = creditable_including_tax(dispute.invoice)
+    if dispute.invoice_line is not None:
+        left = min(left, creditable_including_tax(dispute.invoice, dispute.invoice_line))
+    return max(ZERO, left)
 
 
 def _check_direction(dispute: BillingDispute, outcome: Outcome) -> None:
@@ -73,9 +102,21 @@ def _check_direction(dispute: BillingDispute, outcome: Outcome) -> None:
         )
 
 
+def _check_is_invoice(dispute: BillingDispute, outcome: Outcome) -> None:
+    invoice = dispute.invoice
+    if invoice.document_type == DocumentType.INVOICE:
+        return
+    raise Conflict(
+        "not_correctable",
+        f"{invoice} is a {invoice.get_document_type_display().lower()}: “{outcome.label}” is for invoices. Give a "
+        "credit, or dispute the invoice that it corrects.",
+        extra={"document_type": invoice.document_type},
+    )
+
+
 def _check_creditable(dispute: BillingDispute, amount: Decimal) -> None:
     """Credits of every source count (DSP-11)."""
-    left = creditable_including_tax(dispute.invoice, dispute.invoice_line)
+    left = creditable_of(dispute)
     if amount > left:
         raise Conflict(
             "exceeds_creditable",
@@ -92,7 +133,7 @@ def _check_refundable(dispute: BillingDispute, amount: Decimal) -> None:
     cash = refundable(invoice)
     if left_over and left_over <= cash:
         return
-    most = min(EXACT.add(cash, invoice.open_amount), creditable_including_tax(invoice, dispute.invoice_line))
+    most = min(EXACT.add(cash, invoice.open_amount), creditable_of(dispute))
     advice = (
         f"{money_text(invoice.open_amount, invoice.currency)} of it is still to be paid: give a credit instead."
         if not left_over
@@ -105,16 +146,42 @@ def _check_refundable(dispute: BillingDispute, amount: Decimal) -> None:
     )
 
 
-def _check_amendment(dispute: BillingDispute, resolution: DisputeResolution) -> None:
-    line = dispute.invoice_line
-    contract_id = line.contract_id if line is not None else None
-    amendment = resolution.amendment
-    if amendment is None or (contract_id is not None and amendment.contract_id != contract_id):
-        raise field_error(
-            "amendment_id",
-            "amendment_required",
-            "Name the amendment of the contract that fixes the price from now on.",
+def _check_open(dispute: BillingDispute, amount: Decimal) -> None:
+    """Only what is not paid is written off."""
+    invoice = dispute.invoice
+    if amount > invoice.open_amount:
+        raise Conflict(
+            "exceeds_open",
+            f"Only {money_text(invoice.open_amount, invoice.currency)} of {invoice} is still to be paid. Write off at "
+            "most that, and credit or refund what was paid.",
+            extra={
+                "open_amount": plain_amount(invoice.open_amount, invoice.currency),
+                "currency": invoice.currency,
+            },
         )
+
+
+def _check_amendment(dispute: BillingDispute, resolution: DisputeResolution) -> None:
+    """An amendment, not given up, of the contract that the line bills; of the issuer where it bills none."""
+    amendment = resolution.amendment
+    if amendment is not None and amendment.status != AmendmentStatus.VOID:
+        billed = _billed_contracts(dispute)
+        if amendment.contract_id in billed or (
+            not billed and amendment.contract.issuer_id == dispute.issuer_id
+        ):
+            return
+    raise field_error(
+        "amendment_id",
+        "amendment_required",
+        "Name the amendment, in force or on its way, of the contract that was billed: it fixes the price from now on.",
+    )
+
+
+def _billed_contracts(dispute: BillingDispute) -> set[int]:
+    lines = InvoiceLine.objects.filter(invoice=dispute.invoice, contract__isnull=False).order_by()
+    if dispute.invoice_line is not None:
+        lines = lines.filter(pk=dispute.invoice_line.pk)
+    return set(lines.values_list("contract_id", flat=True))
 
 
 # --- Carrying out ----------------------------------------------------------------------------------------
@@ -126,13 +193,31 @@ def outcome_carry_out(dispute: BillingDispute, resolution: DisputeResolution) ->
     _ACTS[Outcome(resolution.outcome)](dispute, resolution)
 
 
+def name_who_decided(resolution: DisputeResolution, actor: User) -> None:
+    """Write into the history of the documents, made in the system's name, who proposed and who decided."""
+    ids = {resolution.credit_note_id, resolution.debit_note_id} - {None}
+    why = (
+        f"{resolution.dispute}: {resolution.get_outcome_display()}, proposed by "
+        f"{resolution.proposed_by.display_name}, decided by {actor.display_name}"
+    )
+    with record_as(actor, why):
+        for document in Invoice.objects.filter(pk__in=ids):
+            history_row(Invoice.history.model, document, "~").save()
+
+
 def _release(dispute: BillingDispute, resolution: DisputeResolution) -> None:
-    """What is not given back returns to collectible, some days after the decision (DSP-14)."""
+    """What is not given back returns to collectible, some days after the decision (DSP-14).
+
+    What was credited elsewhere meanwhile does not: nobody owes it any more.
+    """
     hold = dispute.hold
     if hold is None or hold.released_at is not None:
         return
     given_back = resolution.amount if resolution.outcome in GIVES_BACK else ZERO
-    rest = EXACT.subtract(hold.amount, given_back)
+    owed = creditable_of(dispute)
+    if resolution.outcome in GIVES_CREDIT:
+        owed = EXACT.subtract(owed, at_stake(dispute, resolution))
+    rest = min(EXACT.subtract(hold.amount, given_back), owed)
     terms = stored_terms(resolution.round.terms["policy"])
     why = f"{dispute}: {resolution.get_outcome_display()}"
     if rest <= ZERO or (resolution.outcome == Outcome.REJECTED and terms.late_fees_from_original_date):
@@ -223,10 +308,11 @@ def _debit(dispute: BillingDispute, resolution: DisputeResolution) -> None:
 
 def _before_tax(amount: Decimal, rate: Decimal, currency: str) -> Decimal:
     """The amount that, with its rounded tax, is ``amount``; the largest below it where rounding leaves none."""
-    net = round_money(EXACT.divide(EXACT.multiply(amount, 100), EXACT.add(100, rate)), currency)
-    tax = round_money(EXACT.divide(EXACT.multiply(net, rate), 100), currency)
-    if EXACT.add(net, tax) > amount:
-        net = EXACT.subtract(net, Decimal(1).scaleb(-minor_units(currency)))
+    near = round_money(EXACT.divide(EXACT.multiply(amount, 100), EXACT.add(100, rate)), currency)
+    step = quantum(currency)
+    net = EXACT.add(near, step)
+    while EXACT.add(net, round_money(EXACT.divide(EXACT.multiply(net, rate), 100), currency)) > amount:
+        net = EXACT.subtract(net, step)
     return net
 
 

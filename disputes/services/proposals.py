@@ -10,16 +10,19 @@ from decimal import Decimal
 
 from django.db import transaction
 
-from approvals.models import ApprovalRequest
-from approvals.services.requests import request_submit, request_withdraw
+from approvals.models import ActionKind, ApprovalRequest, RequestStatus
+from approvals.services import outcome as decisions
+from approvals.services.requests import request_submit
+from approvals.services.trail import record
+from approvals.services.votes import lock_request
 from contracts.models import ContractAmendment
 from core import clock
 from core.access import system_actor
-from core.errors import Conflict
+from core.errors import BillingError, Conflict
 from core.exchange import rate_for
 from core.history import record_as
 from core.models import User
-from core.money import EXACT, plain_amount
+from core.money import EXACT, parse_amount, plain_amount
 from disputes.access import require_handler
 from disputes.models import (
     IN_WORK,
@@ -36,7 +39,7 @@ from disputes.models import (
 )
 from disputes.selectors.policies import stored_terms
 from disputes.services.log import event_record, lock_dispute, require_open, round_of
-from disputes.services.outcomes import check_outcome, outcome_carry_out
+from disputes.services.outcomes import at_stake, check_outcome, name_who_decided, outcome_carry_out
 from disputes.services.rounds import clocks_refresh
 from entities.services.records import check_fields, field_error
 from invoicing.services.settlement import checked_amount, lock_documents, money_text
@@ -61,10 +64,11 @@ def dispute_resolve(
 ) -> DisputeResolution:
     """Resolve a dispute, or ask for the decision that it needs; the resolution's status says which.
 
-    Raises Invalid ``note_required``, ``unknown_resolution``, ``amount_required``, ``amount_without_money``; Conflict
-    ``dispute_over``, ``proposal_pending``, ``exceeds_disputed``, ``undercharge_is_not_credited``,
-    ``overcharge_is_not_debited``, ``credit_exceeds_line``, ``credit_exceeds_invoice``, ``refund_exceeds_cash``,
-    ``not_disputable``; Forbidden; Stale.
+    Where no rule says who decides, it waits all the same and its request is blocked, saying so (APR-03).
+
+    Raises Invalid ``note_required``, ``unknown_resolution``, ``amount_without_money``, ``amount_not_positive``,
+    ``amount_too_precise``, ``amendment_required``; Conflict ``dispute_over``, ``proposal_pending``,
+    ``exceeds_disputed``, ``no_exchange_rate`` and what ``check_outcome`` raises; Forbidden; Stale.
     """
     with transaction.atomic(), record_as(actor, proposal.note):
         dispute = lock_dispute(actor, dispute_id, expected_version=expected_version)
@@ -88,7 +92,7 @@ def dispute_resolve(
         )  # fmt: skip
         if _needs_approval(dispute, resolution):
             _ask(dispute, resolution, actor)
-            # An explicit rule may have approved it at once (APR-03).
+            # An explicit rule may have approved it at once, and that carried it out (APR-03).
             resolution.refresh_from_db()
         else:
             _carry_out(dispute, resolution, actor=actor)
@@ -121,23 +125,36 @@ def proposal_drop(dispute: BillingDispute, *, actor: User, reason: str) -> None:
     if resolution is None:
         return
     _return(resolution, actor=actor, reason=reason or "The dispute ended.")
-    request = resolution.approval_request
-    if request is not None and request.is_open:
-        request_withdraw(actor=system_actor(), request_id=request.pk, comment=reason)
+    if resolution.approval_request_id is not None:
+        _withdraw_request(resolution.approval_request_id, actor=actor, reason=reason)
+
+
+def _withdraw_request(request_id: int, *, actor: User, reason: str) -> None:
+    """End the request in the name of who ends the proposal: they need not be who asked, nor see it (APR-20)."""
+    request = lock_request(actor=system_actor(), request_id=request_id)
+    if request.is_open:
+        record(request, ActionKind.WITHDRAWN, actor=actor, comment=reason)
+        decisions.close(request, RequestStatus.WITHDRAWN, actor=actor, comment=reason)
 
 
 # --- What approvals tell ---------------------------------------------------------------------------------
 
 
 def proposal_approved(*, actor: User, dispute_id: int, request: ApprovalRequest) -> None:
-    """Carry the resolution out, in the transaction of the last vote; the dispute is locked already."""
+    """Carry the resolution out, in the transaction of the last vote; the dispute is locked already.
+
+    Raises Conflict ``nothing_proposed``, ``exceeds_approved`` and what ``check_outcome`` raises: what was credited
+    elsewhere meanwhile counts (DSP-11).
+    """
     dispute = lock_dispute(system_actor(), dispute_id)
     resolution = DisputeResolution.objects.pending().filter(dispute=dispute).first()
     if resolution is None or dispute.status != DisputeStatus.PROPOSED:
         raise Conflict("nothing_proposed", f"No resolution of {dispute} waits for approval any more.")
-    resolution.approval_request = request
+    resolution.approval_request, resolution.dispute = request, dispute
     dispute.invoice = lock_documents(dispute.invoice_id)[dispute.invoice_id]
-    _carry_out(dispute, resolution, actor=actor)
+    _require_approved(dispute, resolution, request)
+    with record_as(actor, f"{request.reference_number}: approved"):
+        _carry_out(dispute, resolution, actor=actor)
 
 
 def proposal_rejected(*, actor: User, dispute_id: int, reason: str) -> None:
@@ -146,8 +163,9 @@ def proposal_rejected(*, actor: User, dispute_id: int, reason: str) -> None:
     resolution = DisputeResolution.objects.pending().filter(dispute=dispute).first()
     if resolution is None or dispute.status != DisputeStatus.PROPOSED:
         return
-    _return(resolution, actor=actor, reason=reason)
-    _back_to_work(dispute, actor=actor, note=reason)
+    with record_as(actor, reason):
+        _return(resolution, actor=actor, reason=reason)
+        _back_to_work(dispute, actor=actor, note=reason)
 
 
 # --- Steps -----------------------------------------------------------------------------------------------
@@ -190,7 +208,7 @@ def _outcome(dispute: BillingDispute, proposal: Proposal) -> Outcome:
 
 def _amount(dispute: BillingDispute, proposal: Proposal, outcome: Outcome) -> Decimal:
     if outcome in WITHOUT_MONEY:
-        if proposal.amount not in (None, 0, "0", Decimal(0)):
+        if proposal.amount is not None and parse_amount(proposal.amount):
             raise field_error(
                 "amount", "amount_without_money", f"“{outcome.label}” moves no money: leave it out."
             )
@@ -207,15 +225,33 @@ def _amount(dispute: BillingDispute, proposal: Proposal, outcome: Outcome) -> De
 
 
 def _needs_approval(dispute: BillingDispute, resolution: DisputeResolution) -> bool:
-    """Whether somebody else decides: on money above the small-claims amount (DSP-13)."""
+    """Whether somebody else decides: on money above the small-claims amount, or not comparable to it (DSP-13)."""
     if resolution.outcome in WITHOUT_MONEY:
         return False
     terms = stored_terms(resolution.round.terms["policy"])
     if not terms.small_claims_amount:
         return True
     day = clock.today(dispute.issuer.time_zone)
-    rate = rate_for(dispute.currency, terms.small_claims_currency, day).rate
-    return EXACT.multiply(resolution.amount, rate) > terms.small_claims_amount
+    try:
+        rate = rate_for(dispute.currency, terms.small_claims_currency, day).rate
+    except BillingError:
+        return True
+    return EXACT.multiply(at_stake(dispute, resolution), rate) > terms.small_claims_amount
+
+
+def _require_approved(
+    dispute: BillingDispute, resolution: DisputeResolution, request: ApprovalRequest
+) -> None:
+    """What is carried out is at most what was decided on (DSP-11)."""
+    stake = at_stake(dispute, resolution)
+    if request.currency == dispute.currency and stake <= request.amount:
+        return
+    raise Conflict(
+        "exceeds_approved",
+        f"{money_text(stake, dispute.currency)} would be given back; {request.reference_number} asks for "
+        f"{money_text(request.amount, request.currency)}. Take the proposal back and propose it anew.",
+        extra={"at_stake": plain_amount(stake, dispute.currency), "currency": dispute.currency},
+    )
 
 
 def _ask(dispute: BillingDispute, resolution: DisputeResolution, actor: User) -> None:
@@ -224,13 +260,13 @@ def _ask(dispute: BillingDispute, resolution: DisputeResolution, actor: User) ->
         request_type=APPROVAL,
         title=f"{dispute.number} {resolution.get_outcome_display()} for {dispute.invoice}"[:200],
         description=resolution.internal_note or resolution.note,
-        amount=resolution.amount,
+        amount=at_stake(dispute, resolution),
         currency=dispute.currency,
         entity_id=dispute.issuer_id,
         subject_id=dispute.pk,
     )
-    DisputeResolution.objects.filter(pk=resolution.pk).update(approval_request=request)
-    resolution.approval_request = request
+    # What an explicit rule approved names its request already.
+    DisputeResolution.objects.pending().filter(pk=resolution.pk).update(approval_request=request)
 
 
 def _carry_out(dispute: BillingDispute, resolution: DisputeResolution, *, actor: User) -> None:
@@ -241,6 +277,7 @@ def _carry_out(dispute: BillingDispute, resolution: DisputeResolution, *, actor:
         ResolutionStatus.APPLIED, clock.now(), actor,
     )  # fmt: skip
     resolution.save()
+    name_who_decided(resolution, actor)
     dispute.approved_amount = resolution.amount
     dispute.resolved_at = resolution.decided_at
     dispute.resolve()
