@@ -15,5 +15,6 @@ urlpatterns = [
     path("health/ready", ready, name="health-ready"),
     path("metrics", metrics, name="metrics"),
     path("approvals/", include("approvals.urls")),
+    path("disputes/", include("disputes.urls")),
     path("", include("core.pages.urls")),
 ]

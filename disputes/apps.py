@@ -4,7 +4,7 @@ from django.apps import AppConfig
 
 
 class DisputesConfig(AppConfig):
-    """Grants rights, tells approvals what disputes have approved, and hears what becomes of invoices."""
+    """Grants rights, tells approvals what disputes have approved, hears of invoices, and tells people."""
 
     name = "disputes"
     default_auto_field = "django.db.models.BigAutoField"
@@ -15,7 +15,11 @@ class DisputesConfig(AppConfig):
         from disputes import roles  # noqa: F401  # grants its rights
         from disputes.approval_types import register_types
         from disputes.invoice_events import end_disputes_of_credited_lines, end_disputes_of_void_invoice
+        from disputes.navigation import register_pages
+        from disputes.notifications import TOPIC, tell_of_dispute
 
         register_types()
+        register_pages()
         register_consumer("invoice.voided", end_disputes_of_void_invoice)
         register_consumer("credit_note.issued", end_disputes_of_credited_lines)
+        register_consumer(TOPIC, tell_of_dispute)

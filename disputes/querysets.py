@@ -76,7 +76,7 @@ class EventQuerySet(InternalOfDisputeQuerySet):
 class CommentQuerySet(InternalOfDisputeQuerySet):
     public = Q(visibility="customer")
 
-    def latest(self) -> Self:
+    def newest_versions(self) -> Self:
         """The newest version of each comment."""
         newer = apps.get_model("disputes", "DisputeComment").objects.filter(
             thread_key=OuterRef("thread_key"), version__gt=OuterRef("version")
