@@ -52,7 +52,7 @@ def shape(operations: list[Operation]) -> list[Any]:
     ]
 
 
-def tables() -> list[tuple[Any, ...]]:
+def tables() -> list[str]:
     """Return the columns, indexes and constraints of the scratch tables, without the names that Django makes up."""
     queries = (
         "SELECT table_name, ordinal_position::text, column_name, data_type, is_nullable, character_maximum_length::text"
@@ -62,7 +62,7 @@ def tables() -> list[tuple[Any, ...]]:
         "SELECT conrelid::regclass::text, contype::text, pg_get_constraintdef(oid) FROM pg_constraint"
         " WHERE conrelid::regclass::text LIKE 'scratch_%'",
     )
-    found = []
+    found: list[str] = []
     with connection.cursor() as cursor:
         for query in queries:
             cursor.execute(query)
