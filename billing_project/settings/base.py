@@ -201,6 +201,12 @@ CELERY_BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
         "task": "approvals.send_digests",
         "schedule": timedelta(minutes=15),
     },
+    # Late ones do no harm: deadlines are what the log says, and each step is taken once.
+    "Run the clocks of disputes": {"task": "disputes.run_timers", "schedule": timedelta(minutes=5)},
+    "Prove the clocks of disputes": {
+        "task": "disputes.verify_clocks",
+        "schedule": crontab(hour="2", minute="50"),
+    },
     # Midnight comes at another hour in each contract's zone; terms and states go by dates, not by these runs.
     "Refresh the states of contracts": {
         "task": "contracts.refresh_statuses",

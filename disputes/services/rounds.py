@@ -226,6 +226,11 @@ def clocks_rebuild(*, dispute_id: int) -> dict[str, tuple[object, object]]:
             wrong |= {f"{name} of round {each.number}": values for name, values in differences.items()}
             for name, value in asdict(derived_clocks(each)).items():
                 setattr(each, name, value)
+            for what in ("response", "resolution"):
+                missed = _of(each.events.order_by("id"), EventKind.BREACHED, what=what)
+                if missed and getattr(each, f"{what}_breached_at") is None:
+                    missed_at = datetime.datetime.fromisoformat(missed[0].details["missed_at"])
+                    setattr(each, f"{what}_breached_at", missed_at)
             each.save()
         dispute.next_deadline_at = next_deadline(round_of(dispute))
         if wrong:
@@ -326,21 +331,24 @@ def _climb(events: Iterable[DisputeEvent], clocks: Clocks, hours: WorkingHours) 
 
     Nobody above is asked while nothing is overdue: staff has answered, or waits for the customer, or has got more time.
     """
-    level, since, missed = 0, None, set()
+    level, asked_at = 0, None
+    missed: dict[str, datetime.datetime] = {}
     for event in events:
         if event.kind == EventKind.BREACHED:
-            level, since = max(level, RUNG_OWNER), event.at
-            missed.add(event.details["what"])
+            level = max(level, RUNG_OWNER)
+            missed[event.details["what"]] = event.at
         elif event.kind == EventKind.ESCALATED:
-            level, since = max(level, event.details["level"]), event.at
-    overdue = []
-    if "response" in missed and clocks.response_met_at is None:
-        overdue.append(clocks.response_due_at)
-    if "resolution" in missed and clocks.resolution_due_at is not None:
-        overdue.append(clocks.resolution_due_at)
-    if since is None or clocks.stopped_at is not None or level >= RUNG_FINANCE or not overdue:
+            level, asked_at = max(level, event.details["level"]), event.at
+    due = {"resolution": clocks.resolution_due_at}
+    if clocks.response_met_at is None:
+        due["response"] = clocks.response_due_at
+    overdue = [(missed[what], at) for what, at in due.items() if what in missed and at is not None]
+    if level >= RUNG_FINANCE or not overdue or clocks.stopped_at is not None:
         return _Climb(level, None)
-    return _Climb(level, max(working_days_later(hours, since, 1), min(overdue)))
+    since = min(noted_at for noted_at, _ in overdue)
+    if asked_at is not None:
+        since = max(since, asked_at)
+    return _Climb(level, max(working_days_later(hours, since, 1), min(at for _, at in overdue)))
 
 
 # --- The customer's silence ------------------------------------------------------------------------------

@@ -16,6 +16,13 @@ def travel() -> Iterator[time_machine.Traveller]:
 
 
 @pytest.fixture
-def desk(db: None, travel: time_machine.Traveller) -> Iterator[Desk]:
+def proven() -> bool:
+    """Whether the clocks are proven at the end; a test that breaks a log says False."""
+    return True
+
+
+@pytest.fixture
+def desk(db: None, travel: time_machine.Traveller, proven: bool) -> Iterator[Desk]:
     yield build_desk()
-    assert_clocks_proven()
+    if proven:
+        assert_clocks_proven()
