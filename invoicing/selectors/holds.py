@@ -57,8 +57,9 @@ def _sum_of(name: str, condition: Q | None = None) -> Coalesce:
 
 
 def holds_of(invoice: Invoice) -> QuerySet[CollectionHold]:
-    """The holds of an invoice that nothing released, in order of time."""
-    return unreleased().filter(invoice=invoice).select_related("invoice", "invoice_line").order_by("pk")
+    """What is disputed of an invoice and, while something of it is open, what is deferred; in order of time."""
+    rows = unreleased() if invoice.open_amount else disputed()
+    return rows.filter(invoice=invoice).select_related("invoice", "invoice_line").order_by("pk")
 
 
 def disputed_of(invoice: Invoice, line: InvoiceLine | None = None) -> Decimal:

@@ -1,4 +1,4 @@
-"""Reads for what settles documents, and the proof that the counters are what the rows say (INV-06, INV-08)."""
+"""Reads for what settles documents, and the proof that the counters are what the rows say (INV-06, INV-08, DSP-03)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

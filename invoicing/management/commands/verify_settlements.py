@@ -1,4 +1,4 @@
-"""`manage.py verify_settlements`: recompute what settles and credits documents from its rows (INV-06, INV-08)."""
+"""`manage.py verify_settlements`: recompute what settles, credits and disputes documents (INV-06, INV-08, DSP-03)."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from invoicing.selectors.settlements import settlement_differences
 class Command(BaseCommand):
     """Names the first counter that is not the sum of its rows, and ends with 1."""
 
-    help = "Recompute what is settled, applied and credited from its rows and name the first difference."
+    help = "Recompute what is settled, applied, credited and disputed from its rows and name the first difference."
 
     def handle(self, *args: Any, **options: Any) -> None:
         differences = list(settlement_differences())

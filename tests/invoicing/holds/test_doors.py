@@ -6,6 +6,7 @@ import time_machine
 from django.urls import reverse
 
 from invoicing.services.holds import hold_defer, hold_release
+from invoicing.services.payments import Application
 from tests.invoicing.holds.test_holds import held, line_of
 from tests.invoicing.invoices.test_admin import pages
 from tests.invoicing.invoices.test_api import BASE, client
@@ -39,3 +40,8 @@ def test_dsp_03_holds_are_shown_where_the_invoice_is(account: Account) -> None:
     assert "D-000001 (line 2)" in text and "to be paid by 2024-12-01 after the dispute" in text
     assert "not collected since 2024-10-2" in text
     assert "D-000003" not in text and "Withdrawn" not in text
+
+    account.pay("178.50")  # the undisputed part: 168.50
+    account.pay("10", applications=[Application(invoice.pk)])
+    body = client(manager).get(f"{BASE}/invoices/{invoice.pk}").json()
+    assert [hold["reference"] for hold in body["holds"]] == ["D-000001"]
