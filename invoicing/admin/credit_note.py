@@ -57,16 +57,18 @@ class PaymentForm(forms.Form):
 
 
 class CreditForm(forms.Form):
-    """How much is given back."""
+    """How much is given back, of lines that are told by their numbers."""
 
-    line = forms.IntegerField(
+    lines = forms.CharField(
         required=False,
-        min_value=1,
-        widget=forms.NumberInput(attrs=_INPUT),
-        help_text="The number of one line. Empty: the amount is spread over all lines.",
+        widget=forms.Textarea(attrs={**_INPUT, "rows": 4}),
+        help_text=(
+            "A row for each line: “3” for all that is left of line 3, “3: 50.00” for a part of it. Empty: the amount "
+            "is spread over all lines."
+        ),
     )
     amount = amount_field(
-        required=False, help_text="Before tax. Empty: all that is left, of the line or the invoice."
+        required=False, help_text="Before tax, spread over all lines. Empty: all that is left of the invoice."
     )
     issue_date = date_field(required=False, help_text="Empty: today.")
     release_items = forms.BooleanField(
@@ -74,6 +76,18 @@ class CreditForm(forms.Form):
         label="Let what it bills be billed again",
         help_text="Only when all that is left is credited.",
     )
+
+    def clean_lines(self) -> list[tuple[int, str | None]]:
+        """The numbers with their amounts, None where all is meant."""
+        found: list[tuple[int, str | None]] = []
+        for row in self.cleaned_data["lines"].replace(";", "\n").splitlines():
+            number, _, amount = row.partition(":")
+            if not row.strip():
+                continue
+            if not number.strip().isdecimal():
+                raise forms.ValidationError(f"“{row.strip()}” does not begin with the number of a line.")
+            found.append((int(number), amount.replace(",", "").strip() or None))
+        return found
 
 
 class DebitForm(forms.Form):
@@ -119,7 +133,8 @@ def _owed(invoice: Invoice, user: Any) -> str | None:
     return None if invoice.open_amount else "Nothing of it is open."
 
 
-def _correctable(invoice: Invoice, user: Any) -> str | None:
+def correctable(invoice: Invoice, user: Any) -> str | None:
+    """Why a document is not credited; None if it can be."""
     if invoice.is_credit_note:
         return "A credit note is not corrected by another one."
     return None if invoice.is_posted else "Only an issued invoice is corrected."
@@ -128,7 +143,7 @@ def _correctable(invoice: Invoice, user: Any) -> str | None:
 def _debitable(invoice: Invoice, user: Any) -> str | None:
     if invoice.document_type != DocumentType.INVOICE:
         return "A debit note adds to an invoice: open that."
-    return _correctable(invoice, user)
+    return correctable(invoice, user)
 
 
 def _usable(invoice: Invoice, user: Any) -> str | None:
@@ -181,20 +196,16 @@ def _paid(payment: Any) -> str:
 
 def _credit(call: ActionCall) -> Invoice:
     data, invoice = dict(call.data), call.obj
-    number, amount = data.pop("line"), data.pop("amount")
+    asked = data.pop("lines")
     lines = None
-    if number:
-        line_id = (
-            InvoiceLine.objects.filter(invoice=invoice, line_number=number)
-            .values_list("pk", flat=True)
-            .first()
-        )
-        if line_id is None:
-            raise field_error("line", "not_found", f"The invoice has no line {number}.")
-        lines, amount = [LineAmount(line_id, amount)], None
-    return credit_note_issue(
-        actor=call.actor, invoice=invoice, reason=call.reason, lines=lines, amount=amount, **data
-    )
+    if asked:
+        numbers = InvoiceLine.objects.filter(invoice=invoice, line_number__in=[number for number, _ in asked])
+        ids = dict(numbers.values_list("line_number", "pk"))
+        unknown = next((number for number, _ in asked if number not in ids), None)
+        if unknown is not None:
+            raise field_error("lines", "not_found", f"The invoice has no line {unknown}.")
+        lines = [LineAmount(ids[number], amount) for number, amount in asked]
+    return credit_note_issue(actor=call.actor, invoice=invoice, reason=call.reason, lines=lines, **data)
 
 
 def _debit(call: ActionCall) -> Invoice:
@@ -208,11 +219,13 @@ def _debit(call: ActionCall) -> Invoice:
     )
 
 
-def _noted(note: Invoice) -> str:
+def noted(note: Invoice) -> str:
+    """What is said of a note that was made."""
     return f"{note.get_document_type_display()} {note.number} over {_money(note.total, note)} is issued."
 
 
-def _credit_consequence(invoice: Invoice) -> str:
+def credit_consequence(invoice: Invoice) -> str:
+    """What a credit note would do."""
     left = EXACT.subtract(invoice.total, _credited(invoice))
     return (
         f"A credit note with its own number is issued; {_money(left, invoice)} of {invoice}, with tax, is not "
@@ -255,10 +268,10 @@ SETTLEMENT_ACTIONS = [
         icon="undo",
         needs_reason=True,
         form=CreditForm,
-        possible=_correctable,
-        consequence=_credit_consequence,
+        possible=correctable,
+        consequence=credit_consequence,
         run=_credit,
-        done=_noted,
+        done=noted,
     ),
     ObjectAction(
         name="debit",
@@ -270,7 +283,7 @@ SETTLEMENT_ACTIONS = [
         possible=_debitable,
         consequence="A debit note with its own number is issued; it is due after the payer's terms like an invoice.",
         run=_debit,
-        done=_noted,
+        done=noted,
     ),
     ObjectAction(
         name="apply",

@@ -30,7 +30,8 @@ from core.admin.scoping import may
 from core.clock import month_after
 from core.money import exact_sum
 from entities.models import Entity
-from invoicing.admin.credit_note import SETTLEMENT_ACTIONS, actions_for
+from invoicing.admin.credit_lines import credit_lines_view, lines_offered
+from invoicing.admin.credit_note import SETTLEMENT_ACTIONS, actions_for, correctable
 from invoicing.admin.receivables import AgeFilter, ageing_label, receivables_urls
 from invoicing.admin.settlement_panel import settlement_panel
 from invoicing.documents.kept import document_name, document_type
@@ -477,6 +478,8 @@ class InvoiceAdmin(BillingModelAdmin):
                 name="invoicing_invoice_e_invoice",
             ),
             path("<int:pk>/lines/<int:number>/", view(self.items_view), name="invoicing_invoice_items"),
+            # Before the general page of actions, whose address it has.
+            path("<int:pk>/do/credit/", view(self.credit_view)),
             *receivables_urls(self),
             *super().get_urls(),
         ]
@@ -621,6 +624,16 @@ class InvoiceAdmin(BillingModelAdmin):
         response["Content-Disposition"] = f'attachment; filename="{document_name(invoice, kind)}"'
         return response
 
+    def credit_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Asks for amounts of lines; where that is not possible or they are too many, the general page does."""
+        invoice = self._found(request, pk)
+        lines = [] if correctable(invoice, request.user) else lines_offered(invoice)
+        if not lines:
+            return self.object_action_view(request, str(pk), "credit")
+        if not may(request.user, "invoicing.issue_invoice", invoice):
+            raise PermissionDenied
+        return credit_lines_view(request, self, invoice, lines)
+
     def print_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """The same document as a page that a browser prints, also where no PDF can be made."""
         return HttpResponse(invoice_html(self._found(request, pk), for_screen=True))
@@ -651,12 +664,17 @@ class InvoiceAdmin(BillingModelAdmin):
 
 
 def _e_invoices(invoice: Invoice) -> list[tuple[str, str]]:
-    """Label and address of each kind of e-invoice; a draft's say what would be missing."""
+    """Label and address of each kind of e-invoice; a draft's say what would be missing.
+
+    Of a void document only what was made before is given out, as it was.
+    """
+    kinds: Iterable[str] = E_INVOICE_KINDS
     if invoice.status == InvoiceStatus.VOID:
-        return []
+        made = set(invoice.documents.values_list("kind", flat=True))
+        kinds = [kind for kind in E_INVOICE_KINDS if kind in made]
     return [
         (DocumentKind(kind).label, reverse("admin:invoicing_invoice_e_invoice", args=[invoice.pk, kind]))
-        for kind in E_INVOICE_KINDS
+        for kind in kinds
     ]
 
 

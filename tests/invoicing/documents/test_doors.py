@@ -18,7 +18,7 @@ from entities.models import Entity
 from invoicing.einvoice.store import e_invoice
 from invoicing.models import DocumentKind, Invoice
 from invoicing.services.consolidation import consolidated_invoice_draft
-from invoicing.services.invoice import invoice_issue
+from invoicing.services.invoice import invoice_issue, invoice_void
 from tests.invoicing.invoices.builders import SEPTEMBER, Group
 
 
@@ -90,6 +90,19 @@ class TestBackOffice:
         assert client.get(url).status_code == 302  # What was issued stays as it was issued.
         file = client.get(reverse("admin:invoicing_invoice_e_invoice", args=[invoice.pk, "cii"]))
         assert file.content == e_invoice(invoice, DocumentKind.CII)
+
+    def test_inv_09_a_void_document_offers_what_was_sent_of_it(self, group: Group, invoice: Invoice) -> None:
+        client = signed_in(group.manager)
+        page = reverse("admin:invoicing_invoice_change", args=[invoice.pk])
+        sent = e_invoice(invoice, DocumentKind.CII)
+        voided = invoice_void(actor=group.manager, invoice=invoice, reason="Wrong address")
+        shown = client.get(page)
+        address = reverse("admin:invoicing_invoice_e_invoice", args=[invoice.pk, "cii"])
+        assert shown.context["e_invoices"] == [("CII (XML)", address)]
+        assert "E-invoice as it was sent" in shown.content.decode()
+        assert client.get(address).content == sent
+        other = client.get(reverse("admin:invoicing_invoice_e_invoice", args=[voided.pk, "ubl"]), follow=True)
+        assert "no e-invoice is made of it any more" in other.content.decode()
 
 
 class TestCommand:
