@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import django_filters
-from django.db.models import F, Q, QuerySet
+from django.db.models import Q, QuerySet
 
 from core import clock
 from core.api.filters import BillingFilterSet, BooleanFilter, IdFilter, filter_fields
@@ -52,7 +52,6 @@ class DisputeFilter(BillingFilterSet):
         )  # fmt: skip
 
     def filter_inbox(self, queryset: Any, name: str, value: str) -> QuerySet[Any]:
-        """What is due first comes first, unless another order is asked for."""
         user = self.request.user
         handled = BillingDispute.objects.handled_by(user)
         if value == "unassigned":
@@ -65,10 +64,7 @@ class DisputeFilter(BillingFilterSet):
                 Q(pk__in=handled.open().filter(owner=user).values("pk"))
                 | Q(pk__in=answers.exclude(pk__in=handled.values("pk")).values("pk"))
             )
-        rows = queryset.filter(pk__in=own.values("pk"))
-        if self.request.query_params.get("ordering"):
-            return rows  # type: ignore[no-any-return]
-        return rows.order_by(F("next_deadline_at").asc(nulls_last=True), "pk")  # type: ignore[no-any-return]
+        return queryset.filter(pk__in=own.values("pk"))  # type: ignore[no-any-return]
 
     def filter_number(self, queryset: Any, name: str, value: str) -> QuerySet[Any]:
         found = NUMBER.fullmatch(value.strip())

@@ -213,7 +213,6 @@ class DisputeChangeSerializer(ChargebackMixin, BillingSerializer):
         max_length=LONGEST_REASON,
         required=False,
         allow_blank=True,
-        default="",
         help_text="Why; for staff only.",
     )
 

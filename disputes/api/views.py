@@ -202,6 +202,12 @@ class DisputeViewSet(CreateMixin, UpdateMixin, BillingViewSet):
             Prefetch("merged", merged, to_attr="seen_merged"),
         )
 
+    def filter_queryset(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Of an inbox what is due first comes first, unless another order is asked for."""
+        rows: Any = super().filter_queryset(queryset)
+        asked = self.request.query_params
+        return rows.by_deadline() if asked.get("inbox") and not asked.get("ordering") else rows
+
     def get_parsers(self) -> list[BaseParser]:
         """Files are taken at one address only; everywhere else the API speaks JSON."""
         if getattr(self, "action_map", {}).get("post") == "attach":
@@ -222,7 +228,7 @@ class DisputeViewSet(CreateMixin, UpdateMixin, BillingViewSet):
         return dispute_open(actor=self.actor, invoice=invoice, invoice_line=line, **data)
 
     def perform_update(self, instance: BillingDispute, data: dict[str, Any]) -> BillingDispute:
-        reason, severity = data.pop("reason"), data.pop("severity", None)
+        reason, severity = data.pop("reason", ""), data.pop("severity", None)
         with transaction.atomic():
             dispute = dispute_update(actor=self.actor, dispute_id=instance.pk, changes=data, reason=reason)
             if severity is not None and severity != dispute.severity:
@@ -420,7 +426,7 @@ class DisputeViewSet(CreateMixin, UpdateMixin, BillingViewSet):
     @action(**{**BELOW, "filterset_class": DisputeCommentFilter}, methods=["get"])
     def comments(self, request: Request, pk: str) -> Response:
         first = DisputeComment.objects.filter(thread_key=OuterRef("thread_key"), version=1).values("pk")
-        rows = self._comments(self.get_object()).latest().annotate(first_id=Subquery(first))
+        rows = self._comments(self.get_object()).newest_versions().annotate(first_id=Subquery(first))
         return self.answer_list(rows.order_by("first_id"), DisputeCommentSerializer, DisputeCommentFilter)
 
     @operation(
