@@ -77,6 +77,8 @@ class ObjectAction:
     form: type[forms.Form] | None = None
     # What the form begins with: `initial(obj, user)`.
     initial: Callable[[Any, Any], Mapping[str, Any]] | None = None
+    # Completes the form once the record is known, its choices for instance: `adapt(form, obj, user)`.
+    adapt: Callable[[forms.Form, Any, Any], None] | None = None
     # The success message, or what makes it from the service's result; "" says "<label>: <record>".
     done: str | Callable[[Any], str] = ""
 
@@ -178,6 +180,8 @@ class ObjectActionsMixin(admin.ModelAdmin):
             if request.method == "POST"
             else form_class(initial=initial)
         )
+        if action.adapt:
+            action.adapt(form, obj, request.user)
         if request.method == "POST" and not why_not and form.is_valid():
             data = dict(form.cleaned_data)
             call = ActionCall(request.user, obj, data.pop("reason", ""), data)

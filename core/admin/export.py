@@ -91,14 +91,15 @@ class ExportMixin(admin.ModelAdmin):
         drop_own_parameters(request)
         queryset = self.get_changelist_instance(request).get_queryset(request)
         columns = self.export_columns(request)
-        return self._file(kind, [title for title, _ in columns], self._rows_of(queryset, columns))
+        return self.table_file(kind, [title for title, _ in columns], self._rows_of(queryset, columns))
 
     @staticmethod
     def _rows_of(queryset: Any, columns: Sequence[Column]) -> Iterator[list[Value]]:
         for obj in queryset.iterator(chunk_size=500):
             yield [_cell(read(obj)) for _, read in columns]
 
-    def _file(self, kind: str, header: Sequence[str], rows: Iterator[list[Value]]) -> HttpResponseBase:
+    def table_file(self, kind: str, header: Sequence[str], rows: Iterator[list[Value]]) -> HttpResponseBase:
+        """Answer with rows as a file of that kind, one of FORMATS, named after the model and the day."""
         name = f"{self.opts.verbose_name_plural}-{clock.today().isoformat()}.{kind}".replace(" ", "-").lower()
         response: HttpResponseBase
         if kind == "csv":

@@ -26,6 +26,7 @@ from core.admin.base import BillingModelAdmin, EmptyState, ReadOnlyAdminMixin
 from core.admin.columns import amount_html, amount_text, money_column, number_column, number_text
 from core.admin.errors import REFUSALS, add_refusal, sentences
 from core.admin.filters import QuickFilter
+from core.admin.record_parts import record_links, record_panels
 from core.admin.scoping import may
 from core.clock import month_after
 from core.money import exact_sum
@@ -527,6 +528,8 @@ class InvoiceAdmin(BillingModelAdmin):
             "print_url": reverse("admin:invoicing_invoice_print", args=[invoice.pk]),
             "document_name": document_name(invoice),
             "e_invoices": _e_invoices(invoice),
+            "record_links": record_links(request, invoice),
+            "record_panels": record_panels(request, invoice),
         }
         return TemplateResponse(request, "admin/invoicing/invoice.html", context)
 
