@@ -83,7 +83,7 @@ def page_context(found: ApprovalRequest, user: User, *, may_reassign: bool) -> d
     sheet = request_sheet(actor=user, request_id=found.pk)
     request = sheet.request
     actions = list(request.actions.select_related("actor", "on_behalf_of", "step").order_by("id"))
-    rounds = _rounds(request, may_reassign=may_reassign)
+    rounds = shown_rounds(request, may_reassign=may_reassign)
     return {
         "request_": request,
         "status_badge": badge_html(request.status),
@@ -159,7 +159,7 @@ def _budget(request: ApprovalRequest, user: User, effect: Any) -> ShownBudget | 
 # --- The chain -------------------------------------------------------------------------------------------
 
 
-def _rounds(request: ApprovalRequest, *, may_reassign: bool) -> dict[int, list[ShownStep]]:
+def shown_rounds(request: ApprovalRequest, *, may_reassign: bool) -> dict[int, list[ShownStep]]:
     """The levels of every round with their people, in two queries."""
     tasks: dict[int, list[ApprovalTask]] = defaultdict(list)
     for task in request.tasks.select_related("approver", "acted_by", "for_whom").order_by("id"):

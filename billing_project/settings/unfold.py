@@ -90,6 +90,14 @@ ADMIN_NAVIGATION: list[tuple[str, list[tuple[str, str, str]]]] = [
         ],
     ),
     (
+        "Disputes",
+        [
+            ("Disputes", "gavel", "disputes.billingdispute"),
+            ("Reasons", "insights", "admin:disputes_billingdispute_reasons disputes.view_internal"),
+            ("Dispute policies", "timer", "disputes.disputepolicy"),
+        ],
+    ),
+    (
         "Organisation",
         [
             ("Entities", "account_tree", "entities.entity"),
@@ -113,6 +121,7 @@ ADMIN_NAVIGATION: list[tuple[str, list[tuple[str, str, str]]]] = [
 # What Ctrl+K searches; a short list, because each is one query.
 ADMIN_PALETTE_MODELS = [
     "invoicing.invoice",
+    "disputes.billingdispute",
     "contracts.contract",
     "budgets.budget",
     "approvals.approvalrequest",
