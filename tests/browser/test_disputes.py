@@ -53,7 +53,7 @@ def test_a_customer_disputes_a_line_on_a_phone_and_answers(
     assert desk.again(dispute).status == "investigating"
 
     page.get_by_role("link", name="Attach a file").click()
-    page.get_by_label("File").locator("visible=true").set_input_files(
+    page.locator("input[type=file]:visible").set_input_files(
         {"name": "proof.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-1.7 proof"}
     )
     page.get_by_role("button", name="Attach", exact=True).locator("visible=true").click()
