@@ -85,12 +85,21 @@ def sign_in(new_context: Callable[..., BrowserContext], live_server: Any) -> Cal
     return open_as
 
 
+def settled(page: Page) -> Page:
+    """Wait until nothing fades or slides any more: what is half transparent has too little contrast."""
+    page.evaluate(
+        """() => Promise.allSettled(document.getAnimations()
+            .filter(each => each.effect.getComputedTiming().endTime !== Infinity).map(each => each.finished))"""
+    )
+    return page
+
+
 @pytest.fixture
 def axe() -> Callable[[Page], list[str]]:
     """Return what axe finds serious or critical on a page, one line per finding."""
 
     def run(page: Page) -> list[str]:
-        found = Axe().run(page).response["violations"]
+        found = Axe().run(settled(page)).response["violations"]
         return [
             f"{item['id']}: {node['target']} {node.get('failureSummary', '')}"
             for item in found
@@ -108,7 +117,7 @@ def screenshot() -> Callable[[Page, str], Path]:
     def take(page: Page, name: str) -> Path:
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         target = SCREENSHOTS / f"{name}.png"
-        page.screenshot(path=target)
+        settled(page).screenshot(path=target)
         return target
 
     return take

@@ -94,7 +94,6 @@ def test_filters_open_by_button_and_apply(
     page.goto(LIST)
     page.get_by_role("button", name="Filters").click()
     expect(page.get_by_role("button", name="Apply Filters")).to_be_visible()
-    page.wait_for_timeout(300)
     screenshot(page, "filters-open")
     assert axe(page) == []
 

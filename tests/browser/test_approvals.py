@@ -200,7 +200,7 @@ def test_a_long_list_of_budgets_is_searched(home: House, sign_in: Any) -> None:
     expect(budgets).to_have_value(str(budget.pk))
     expect(page.get_by_text("1 found")).to_be_visible()
     page.get_by_label("Find a budget").fill("")
-    assert budgets.locator("option").count() == 10
+    expect(budgets.locator("option")).to_have_count(10)
     expect(budgets).to_have_value(str(budget.pk))
 
 
