@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from django.db.models import Q, QuerySet
 from rest_framework import serializers
 
 from approvals.api.serializers import colleagues
+from contracts.models import Contract
 from core.api.serializers import (
     BillingModelSerializer,
     BillingSerializer,
@@ -15,10 +17,31 @@ from core.models import User
 from disputes.api.serializers import STAMPS
 from disputes.models import DisputePolicy, DisputePolicyTarget, Severity
 from disputes.services.policies import Target
+from entities.models import Entity
+from entities.querysets import entity_ids_visible_to, sees_everything
 from entities.services.records import field_error
+from invoicing.models import Invoice
+
+KEEP = "disputes.change_disputepolicy"
 
 DAY_MINUTES = 24 * 60
 LONGEST_MINUTES = 366 * DAY_MINUTES
+
+
+def billed_by(queryset: QuerySet[Any], user: User) -> QuerySet[Any]:
+    """Entities that the user sees, and those that were billed by issuers whose policies the user keeps."""
+    if sees_everything(user):
+        return queryset
+    billed = Invoice.objects.filter(issuer_id__in=entity_ids_visible_to(user, KEEP)).values("entity_id")
+    return queryset.filter(Q(pk__in=Entity.objects.visible_to(user).values("pk")) | Q(pk__in=billed))
+
+
+def contracts_of_issuers(queryset: QuerySet[Any], user: User) -> QuerySet[Any]:
+    """Contracts that the user sees, and those of issuers whose policies the user keeps."""
+    if sees_everything(user):
+        return queryset
+    seen = Contract.objects.visible_to(user).values("pk")
+    return queryset.filter(Q(pk__in=seen) | Q(issuer_id__in=entity_ids_visible_to(user, KEEP)))
 
 
 class DisputePolicyTargetSerializer(BillingModelSerializer):
@@ -64,6 +87,12 @@ class DisputePolicyChangeSerializer(BillingModelSerializer):
     """What of a policy changes; `targets`, where given, replaces all of them."""
 
     small_claims_amount = MoneyStringField(required=False)
+    customer_id = ScopedRelatedField(
+        Entity.objects.all(), scope=billed_by, source="customer", required=False, allow_null=True
+    )
+    contract_id = ScopedRelatedField(
+        Contract.objects.all(), scope=contracts_of_issuers, source="contract", required=False, allow_null=True
+    )
     lead_id = ScopedRelatedField(
         User.objects.all(), scope=colleagues, source="lead", required=False, allow_null=True
     )
