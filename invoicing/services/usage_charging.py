@@ -22,11 +22,14 @@ from django.db.models.functions import TruncMonth
 from budgets.services.charges import ChargeLine, budget_charge, budget_refund
 from budgets.services.ledger import Posting, Source
 from budgets.services.periods import budget_for
+from core import clock
 from core.access import get_visible, require, system_actor
 from core.errors import BillingError, Conflict
 from core.models import User
 from core.money import round_money
 from core.outbox import publish
+from core.prepared import PreparedStatement
+from core.row_sql import as_json, columns_of, insert, stored
 from invoicing.models import (
     BilledItem,
     ImportStatus,
@@ -39,6 +42,13 @@ from invoicing.models import (
     UsageImport,
     UsageRecord,
 )
+
+_CHARGE = PreparedStatement(f"""
+{insert(UsageBudgetCharge, "charge")}
+ON CONFLICT (usage_import_id, department_id, month, currency)
+DO UPDATE SET last_tried_by_id = excluded.last_tried_by_id
+RETURNING {", ".join(f"usage_budget_charges.{column}" for column in columns_of(UsageBudgetCharge))}
+""")
 
 ZERO = Decimal(0)
 CHARGED, UNCHANGED, REFUSED = "charged", "unchanged", "refused"
@@ -195,19 +205,22 @@ def _charge_group(actor: User, group: _Group) -> str:
 
 
 def _locked_charge(actor: User, group: _Group) -> UsageBudgetCharge:
-    made, _ = UsageBudgetCharge.objects.get_or_create(
+    """The group's charge, made on first use, locked: what is there already is written over by itself."""
+    made = UsageBudgetCharge(
         usage_import_id=group.import_id,
+        entity_id=group.entity_id,
         department_id=group.department_id,
         month=group.month,
         currency=group.currency,
-        defaults={
-            "entity_id": group.entity_id,
-            "charge_date": group.last_day,
-            "status": UsageChargeStatus.CHARGED,
-            "last_tried_by": actor,
-        },
+        charge_date=group.last_day,
+        status=UsageChargeStatus.CHARGED,
+        last_tried_by=actor,
+        updated_at=clock.now(),
     )
-    return UsageBudgetCharge.objects.select_for_update(of=("self",)).get(pk=made.pk)
+    row = _CHARGE.row({"charge": as_json([made])})
+    assert row is not None
+    charge: UsageBudgetCharge = stored(UsageBudgetCharge, row)
+    return charge
 
 
 def _note(charge: UsageBudgetCharge, refusal: BillingError | None) -> None:
