@@ -7,17 +7,21 @@ from dataclasses import dataclass
 
 from django.db import transaction
 
+from bench.data import ALLOCATED
 from bench.options import Options
 from bench.results import Results, Run
 from bench.tables import execute, insert, one, vacuum
+from budgets.models import Budget, BudgetEntry
+from budgets.services.proof import ledger_differences
 from core import clock
 from core.clock import month_after
 from core.models import User
-from entities.models import Entity, Membership
+from entities.models import Department, Entity, Membership
 from invoicing.documents.render import render_invoice
-from invoicing.models import Invoice, InvoiceLine, UsageImport, UsageRecord
+from invoicing.models import Invoice, InvoiceLine, UsageBudgetCharge, UsageImport, UsageRecord
 from invoicing.services.consolidation import consolidated_invoice_draft
 from invoicing.services.invoice import invoice_issue
+from invoicing.services.line_shares import document_shares_apply
 
 FIRST_MONTH = datetime.date(2025, 1, 1)
 SMALL_LINES = 10
@@ -25,6 +29,9 @@ LARGE = "consolidated invoices of {lines:,} lines, issued"
 LARGE_SQL = "the same rows of {lines:,} lines as plain SQL"
 SMALL = f"consolidated invoices of {SMALL_LINES} lines, issued"
 SMALL_SQL = f"the same rows of {SMALL_LINES} lines as plain SQL"
+DEPARTMENTS = 2
+BORNE = f"{SMALL}, {DEPARTMENTS} budgets charged"
+BORNE_SQL = f"the same rows of {SMALL_LINES} lines and {DEPARTMENTS} budgets as plain SQL"
 PDF_LINES = 50
 PDF = f"invoice PDF, {PDF_LINES} lines, warm"
 
@@ -37,6 +44,8 @@ class Cast:
     root: Entity
     issuer: Entity
     small: list[Entity]
+    #: Payers whose usage names departments, each with a budget that bears it.
+    borne: list[Entity]
     #: Who gets the invoice that is set as PDF.
     reader: Entity
 
@@ -63,6 +72,7 @@ def prepare(options: Options) -> Cast:
     for code, number, consolidated in (
         ("BENCHSUB", options.subsidiaries, "true"),
         ("BENCHPAY", options.small_invoices, "false"),
+        ("BENCHBUD", options.small_invoices, "false"),
         ("BENCHPDF", 1, "false"),
     ):
         insert(
@@ -76,12 +86,69 @@ def prepare(options: Options) -> Cast:
             f"FROM generate_series(1, {number}) AS number ORDER BY number",
             root=root.pk,
         )
-    small = list(Entity.objects.filter(code__startswith="BENCHPAY-").order_by("pk"))
-    return Cast(actor, root, issuer, small, Entity.objects.get(code="BENCHPDF-1"))
+    _budgets(actor, _months(2 * options.rounds))
+    payers = Entity.objects.order_by("pk")
+    return Cast(
+        actor,
+        root,
+        issuer,
+        small=list(payers.filter(code__startswith="BENCHPAY-")),
+        borne=list(payers.filter(code__startswith="BENCHBUD-")),
+        reader=Entity.objects.get(code="BENCHPDF-1"),
+    )
+
+
+def _budgets(actor: User, months: list[datetime.date]) -> None:
+    """Departments of the payers that have some, each with an open budget of all months that is never used up."""
+    insert(
+        Department,
+        {"entity_id": "entity.id", "name": "'Department ' || number", "code": "'D' || number"},
+        f"FROM billing_entities AS entity, generate_series(1, {DEPARTMENTS}) AS number "
+        "WHERE entity.code LIKE 'BENCHBUD-%%' ORDER BY entity.id, number",
+    )
+    first = int(one("SELECT coalesce(max(id), 0) FROM budgets"))
+    insert(
+        Budget,
+        {
+            "id": f"{first} + row_number() OVER (ORDER BY department.id)",
+            "counted_by": f"ARRAY[{first} + row_number() OVER (ORDER BY department.id)]",
+            "name": "'Budget of ' || department.name",
+            "entity_id": "entity.id",
+            "department_id": "department.id",
+            "currency": "'USD'",
+            "period_start": "%(start)s::date",
+            "period_end": "%(end)s::date",
+            "status": "'open'",
+            "planned_amount": "%(allocated)s::numeric",
+            "allocated_amount": "%(allocated)s::numeric",
+        },
+        "FROM departments AS department JOIN billing_entities AS entity ON entity.id = department.entity_id "
+        "WHERE entity.code LIKE 'BENCHBUD-%%'",
+        start=months[0],
+        end=month_after(months[-1]),
+        allocated=ALLOCATED,
+    )
+    execute("SELECT setval(pg_get_serial_sequence('budgets', 'id'), max(id)) FROM budgets")
+    insert(
+        BudgetEntry,
+        {
+            "budget_id": "id",
+            "kind": "'allocation'",
+            "allocated_delta": "allocated_amount",
+            "document_amount": "allocated_amount",
+            "document_currency": "currency",
+            "posting_date": "period_start",
+            "description": "'Opened'",
+            "actor_id": "%(actor)s::bigint",
+            "created_at": "now()",
+        },
+        f"FROM budgets WHERE id > {first} ORDER BY id",
+        actor=actor.pk,
+    )
 
 
 def _usage(cast: Cast, months: list[datetime.date], code: str, services: int) -> None:
-    """One charge per entity, service and month: as many lines."""
+    """One charge per entity (or department, where it has some), service and month: as many lines."""
     insert(
         UsageImport,
         {
@@ -97,15 +164,16 @@ def _usage(cast: Cast, months: list[datetime.date], code: str, services: int) ->
         root=cast.root.pk,
         actor=cast.actor.pk,
     )
-    line = "row_number() OVER (ORDER BY month, entity.id, service) + 1"
+    line = "row_number() OVER (ORDER BY month, entity.id, department.id, service) + 1"
     insert(
         UsageRecord,
         {
             "usage_import_id": f"(SELECT max(id) FROM usage_imports WHERE file_sha256 = '{code}')",
             "root_id": "%(root)s::bigint",
             "entity_id": "entity.id",
+            "department_id": "department.id",
             "line_number": line,
-            "row_hash": "sha256(format('%%s %%s %%s', entity.id, month, service)::bytea)",
+            "row_hash": "sha256(format('%%s %%s %%s %%s', entity.id, department.id, month, service)::bytea)",
             "charge_period_start": "month::timestamptz",
             "charge_period_end": "month::timestamptz + interval '1 hour'",
             "charge_date": "month",
@@ -118,8 +186,8 @@ def _usage(cast: Cast, months: list[datetime.date], code: str, services: int) ->
             "service_name": "'Service ' || lpad(service::text, 4, '0')",
             "billing_account_id": "'1'",
         },
-        "FROM billing_entities AS entity, unnest(%(months)s::date[]) AS month, "
-        "generate_series(1, %(services)s) AS service "
+        "FROM billing_entities AS entity LEFT JOIN departments AS department ON department.entity_id = entity.id, "
+        "unnest(%(months)s::date[]) AS month, generate_series(1, %(services)s) AS service "
         f"WHERE entity.code LIKE '{code}-%%'",
         root=cast.root.pk,
         months=months,
@@ -141,6 +209,7 @@ def measure(options: Options, results: Results, say: Callable[[str], None]) -> N
     lines = options.subsidiaries * options.services
     _usage(cast, months, "BENCHSUB", options.services)
     _usage(cast, months, "BENCHPAY", SMALL_LINES)
+    _usage(cast, months, "BENCHBUD", SMALL_LINES // DEPARTMENTS)
     _usage(cast, months[:1], "BENCHPDF", PDF_LINES)
     vacuum()
     large, large_sql = LARGE.format(lines=lines), LARGE_SQL.format(lines=lines)
@@ -151,6 +220,10 @@ def measure(options: Options, results: Results, say: Callable[[str], None]) -> N
         results.add(large, "/min", _timed(_issue, cast, [cast.root], by_service), beside=large_sql)
         results.add(SMALL_SQL, "/min", _timed(_write_by_sql, cast, cast.small, by_sql))
         results.add(SMALL, "/min", _timed(_issue, cast, cast.small, by_service), beside=SMALL_SQL)
+        results.add(BORNE_SQL, "/min", _timed(_write_with_budgets_by_sql, cast, cast.borne, by_sql))
+        results.add(
+            BORNE, "/min", _timed(_issue_with_budgets, cast, cast.borne, by_service), beside=BORNE_SQL
+        )
     _prove(cast, options, results)
     _measure_pdf(cast, options, results, months[0], say)
 
@@ -172,7 +245,7 @@ def _measure_pdf(
 
 
 def _timed(
-    work: Callable[[Cast, Entity, datetime.date], None],
+    work: Callable[[Cast, Entity, datetime.date], object],
     cast: Cast,
     payers: list[Entity],
     month: datetime.date,
@@ -192,11 +265,66 @@ def _timed(
     return Run(len(payers) * 60 / taken, within(50), within(95), within(99))
 
 
-def _issue(cast: Cast, payer: Entity, month: datetime.date) -> None:
+def _issue(cast: Cast, payer: Entity, month: datetime.date) -> Invoice:
     draft = consolidated_invoice_draft(
         actor=cast.actor, payer=payer, period_start=month, period_end=month_after(month)
     )
-    invoice_issue(actor=cast.actor, invoice=draft.invoice)
+    return invoice_issue(actor=cast.actor, invoice=draft.invoice)
+
+
+def _issue_with_budgets(cast: Cast, payer: Entity, month: datetime.date) -> None:
+    """And what a worker does with the event of the issue: departments bear the lines, their budgets are charged."""
+    document_shares_apply(invoice_id=_issue(cast, payer, month).pk)
+
+
+def _write_with_budgets_by_sql(cast: Cast, payer: Entity, month: datetime.date) -> None:
+    """And the budget of each department, in the same transaction: its counter, the entry, what was charged."""
+    with transaction.atomic():
+        _write_by_sql(cast, payer, month)
+        given = {"payer": payer.pk, "month": month, "end": month_after(month), "actor": cast.actor.pk}
+        charged = (
+            "(SELECT department_id, max(usage_import_id) AS import_id, sum(billed_cost) AS exact, "
+            "round(sum(billed_cost), 2) AS amount FROM usage_records WHERE entity_id = %(payer)s "
+            "AND charge_date >= %(month)s AND charge_date < %(end)s GROUP BY department_id) AS charged "
+        )
+        execute(
+            "UPDATE budgets SET spent_amount = spent_amount + charged.amount "
+            f"FROM {charged} WHERE budgets.department_id = charged.department_id",
+            **given,
+        )
+        insert(
+            BudgetEntry,
+            {
+                "budget_id": "budget.id",
+                "kind": "'charge'",
+                "spent_delta": "charged.amount",
+                "document_amount": "charged.amount",
+                "document_currency": "budget.currency",
+                "posting_date": "%(month)s::date",
+                "description": "'Usage'",
+                "actor_id": "%(actor)s::bigint",
+                "created_at": "now()",
+            },
+            f"FROM {charged} JOIN budgets AS budget ON budget.department_id = charged.department_id",
+            **given,
+        )
+        insert(
+            UsageBudgetCharge,
+            {
+                "usage_import_id": "charged.import_id",
+                "entity_id": "%(payer)s::bigint",
+                "department_id": "charged.department_id",
+                "month": "%(month)s::date",
+                "currency": "'USD'",
+                "charge_date": "%(month)s::date",
+                "exact_amount": "charged.exact",
+                "charged_amount": "charged.amount",
+                "status": "'charged'",
+                "last_tried_by_id": "%(actor)s::bigint",
+            },
+            f"FROM {charged}",
+            **given,
+        )
 
 
 def _write_by_sql(cast: Cast, payer: Entity, month: datetime.date) -> None:
@@ -231,6 +359,7 @@ def _write_by_sql(cast: Cast, payer: Entity, month: datetime.date) -> None:
                 "kind": "'usage'",
                 "entity_id": "usage.entity_id",
                 "entity_name": "sub.name",
+                "department_id": "usage.department_id",
                 "description": "usage.service_name",
                 "provider": "usage.provider_name",
                 "service": "usage.service_name",
@@ -248,8 +377,8 @@ def _write_by_sql(cast: Cast, payer: Entity, month: datetime.date) -> None:
             f"WHERE {scope} AND usage.charge_date >= %(month)s AND usage.charge_date < %(end)s "
             "AND NOT EXISTS (SELECT 1 FROM billed_items AS held WHERE held.usage_record_id = usage.id "
             "AND held.released_at IS NULL) "
-            "GROUP BY usage.entity_id, sub.name, usage.provider_name, usage.service_name, usage.charge_category, "
-            "usage.currency",
+            "GROUP BY usage.entity_id, sub.name, usage.department_id, usage.provider_name, usage.service_name, "
+            "usage.charge_category, usage.currency",
             **given,
         )
         execute(
@@ -257,6 +386,7 @@ def _write_by_sql(cast: Cast, payer: Entity, month: datetime.date) -> None:
             "FROM invoice_lines AS line JOIN usage_records AS usage ON usage.entity_id = line.entity_id "
             "AND usage.service_name = line.service AND usage.provider_name = line.provider "
             "AND usage.charge_category = line.charge_category AND usage.currency = line.original_currency "
+            "AND usage.department_id IS NOT DISTINCT FROM line.department_id "
             "WHERE line.invoice_id = %(invoice)s AND usage.charge_date >= %(month)s AND usage.charge_date < %(end)s",
             **given,
         )
@@ -283,11 +413,17 @@ def _write_by_sql(cast: Cast, payer: Entity, month: datetime.date) -> None:
 def _prove(cast: Cast, options: Options, results: Results) -> None:
     issued = Invoice.objects.filter(issuer=cast.issuer, status="issued").exclude(fiscal_year=1999)
     numbers = list(issued.order_by("sequence_number").values_list("sequence_number", flat=True))
-    expected = options.rounds * (1 + len(cast.small))
+    payers = len(cast.small) + len(cast.borne)
+    expected = options.rounds * (1 + payers)
     results.prove(
         f"{len(numbers)} invoices are numbered 1 to {expected} without a gap",
         numbers == list(range(1, expected + 1)),
     )
     lines = InvoiceLine.objects.filter(invoice__in=issued).count()
-    wanted = options.rounds * (options.subsidiaries * options.services + len(cast.small) * SMALL_LINES)
+    wanted = options.rounds * (options.subsidiaries * options.services + payers * SMALL_LINES)
     results.prove(f"they have {lines:,} lines of {wanted:,}", lines == wanted)
+    charges = UsageBudgetCharge.objects.filter(entity__in=cast.borne, status="charged", charged_amount__gt=0)
+    wanted = 2 * options.rounds * len(cast.borne) * DEPARTMENTS
+    results.prove(f"{charges.count():,} charges of {wanted:,} are booked", charges.count() == wanted)
+    differences = list(ledger_differences())
+    results.prove("the counters of all budgets equal their entries", not differences)
