@@ -9,7 +9,7 @@ import datetime
 from collections.abc import Callable
 from decimal import Decimal
 
-from contracts.models import AmendmentStatus
+from contracts.models import AmendmentStatus, ContractAmendment
 from core import clock
 from core.access import system_actor
 from core.errors import Conflict
@@ -163,8 +163,9 @@ def _check_open(dispute: BillingDispute, amount: Decimal) -> None:
 
 def _check_amendment(dispute: BillingDispute, resolution: DisputeResolution) -> None:
     """An amendment, not given up, of the contract that the line bills; of the issuer where it bills none."""
-    amendment = resolution.amendment
-    if amendment is not None and amendment.status != AmendmentStatus.VOID:
+    amendments = ContractAmendment.objects.exclude(status=AmendmentStatus.VOID).select_related("contract")
+    amendment = amendments.filter(pk=resolution.amendment_id).first()
+    if amendment is not None:
         billed = _billed_contracts(dispute)
         if amendment.contract_id in billed or (
             not billed and amendment.contract.issuer_id == dispute.issuer_id
