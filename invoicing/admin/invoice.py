@@ -314,8 +314,7 @@ class InvoiceAdmin(BillingModelAdmin):
 
     show_activity = True
     list_display = [
-        "__str__", "payer", badge_column("status"), "period", "issue_date", "due", "age", money_column("total"),
-        open_column,
+        "__str__", "payer", badge_column("status"), "period", "due", money_column("total"), open_column,
     ]  # fmt: skip
     export_fields = [
         "number", "issuer", "entity", "bill_to", "status", "period_start", "period_end", "issue_date", "due_date",
@@ -425,16 +424,16 @@ class InvoiceAdmin(BillingModelAdmin):
 
     @admin.display(description="Period", ordering="period_start")
     def period(self, invoice: Invoice) -> str:
-        return period_text(invoice.period_start, invoice.period_end)
+        start, end = invoice.period_start, invoice.period_end
+        return f"{start:%b %Y}" if start.day == 1 and end == month_after(start) else period_text(start, end)
 
     @admin.display(description="Due", ordering="due_date")
-    def due(self, invoice: Invoice) -> str:
-        return str(invoice.due_date or "–")
-
-    @admin.display(description="Age", ordering="due_date")
-    def age(self, invoice: Invoice) -> SafeString | str:
-        label = ageing_label(invoice)
-        return badge_html("overdue", f"Overdue {label}") if is_overdue(invoice) else label or "–"
+    def due(self, invoice: Invoice) -> SafeString | str:
+        """The day; marked where something is overdue, and with how long it has been for who points at it."""
+        if not is_overdue(invoice):
+            return str(invoice.due_date or "–")
+        badge = badge_html("overdue", str(invoice.due_date))
+        return format_html('<span title="Overdue, {}">{}</span>', ageing_label(invoice).lower(), badge)
 
     def bar_of(self, request: HttpRequest, obj: Any) -> list[BarItem]:
         """What can still mean anything on this document: nothing goes back to draft, and void is the end."""

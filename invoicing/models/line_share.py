@@ -79,6 +79,8 @@ class InvoiceLineShare(TimestampedModel):
     class Meta:
         db_table = "invoice_line_shares"
         ordering = ["-id"]
+        verbose_name = "department's share"
+        verbose_name_plural = "departments' shares"
         constraints = [
             models.UniqueConstraint(
                 fields=["invoice_line", "department"],
