@@ -17,10 +17,9 @@ from core.models import User
 from disputes.api.serializers import STAMPS
 from disputes.models import DisputePolicy, DisputePolicyTarget, Severity
 from disputes.services.policies import Target
-from entities.models import Entity
+from entities.models import Entity, EntityClosure
 from entities.querysets import entity_ids_visible_to, sees_everything
 from entities.services.records import field_error
-from invoicing.models import Invoice
 
 KEEP = "disputes.change_disputepolicy"
 
@@ -28,12 +27,14 @@ DAY_MINUTES = 24 * 60
 LONGEST_MINUTES = 366 * DAY_MINUTES
 
 
-def billed_by(queryset: QuerySet[Any], user: User) -> QuerySet[Any]:
-    """Entities that the user sees, and those that were billed by issuers whose policies the user keeps."""
+def in_groups_of_issuers(queryset: QuerySet[Any], user: User) -> QuerySet[Any]:
+    """Entities of the groups of issuers whose policies the user keeps: their customers, seen otherwise or not."""
     if sees_everything(user):
         return queryset
-    billed = Invoice.objects.filter(issuer_id__in=entity_ids_visible_to(user, KEEP)).values("entity_id")
-    return queryset.filter(Q(pk__in=Entity.objects.visible_to(user).values("pk")) | Q(pk__in=billed))
+    kept = EntityClosure.objects.filter(
+        descendant_id__in=entity_ids_visible_to(user, KEEP), ancestor__parent__isnull=True
+    )
+    return queryset.filter(above__ancestor_id__in=kept.values("ancestor_id"))
 
 
 def contracts_of_issuers(queryset: QuerySet[Any], user: User) -> QuerySet[Any]:
@@ -88,7 +89,7 @@ class DisputePolicyChangeSerializer(BillingModelSerializer):
 
     small_claims_amount = MoneyStringField(required=False)
     customer_id = ScopedRelatedField(
-        Entity.objects.all(), scope=billed_by, source="customer", required=False, allow_null=True
+        Entity.objects.all(), scope=in_groups_of_issuers, source="customer", required=False, allow_null=True
     )
     contract_id = ScopedRelatedField(
         Contract.objects.all(), scope=contracts_of_issuers, source="contract", required=False, allow_null=True

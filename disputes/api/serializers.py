@@ -478,6 +478,9 @@ class ReasonRowSerializer(BillingSerializer):
     in_time_percent = DecimalStringField(
         max_digits=5, decimal_places=1, read_only=True, allow_null=True, help_text="Null: none is decided."
     )
+    median_seconds = serializers.IntegerField(
+        read_only=True, allow_null=True, help_text="Working time that half of those decided took at most."
+    )
     amounts = ReasonAmountsSerializer(many=True, read_only=True)
 
 

@@ -646,3 +646,25 @@ class TestResolving:
         for client in (customer, sign_in(desk.auditor), sign_in(desk.buyer)):
             assert client.put(at(dispute, "resolve"), credit).status_code == 403
         assert everything() == before
+
+
+class TestReasons:
+    def test_the_report_is_for_staff(self, desk: Desk, staff: APIClient, customer: APIClient) -> None:
+        desk.policy(small_claims_amount="100")
+        dispute = desk.open()
+        staff.put(at(dispute, "resolve"), {"resolution_type": "credit", "amount": "10", "note": "Yes"})
+        found = staff.get(f"{DISPUTES}/reasons?opened_from=2026-03-01&opened_to=2026-04-01").json()
+        (row,) = found["by_outcome"]
+        assert (row["key"], row["label"], row["in_time_percent"]) == ("credit_note", "Credit note", "100")
+        assert row["median_seconds"] == 0
+        assert row["amounts"] == [{"currency": "EUR", "disputed": "59.50", "approved": "10.00"}]
+        assert customer.get(f"{DISPUTES}/reasons").json() == {
+            "by_category": [], "by_root_cause": [], "by_outcome": [],
+        }  # fmt: skip
+        for query, code in (
+            ("opened_from=2026-04-01&opened_to=2026-04-01", "period_not_ordered"),
+            ("opened_from=soon", "invalid"),
+            ("opened=2026", "unknown_parameter"),
+        ):
+            problem = staff.get(f"{DISPUTES}/reasons?{query}").json()
+            assert code in {problem["code"], *(error["code"] for error in problem["errors"])}, problem
