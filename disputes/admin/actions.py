@@ -1,15 +1,14 @@
 """What staff can do with a dispute, when, and why not now. The services decide again and lock."""
 
-import datetime
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from approvals.admin.base import ConcernedAction
-from core import clock
 from core.access import has
 from core.admin.actions import ActionCall
 from core.admin.columns import amount_text
+from core.errors import Conflict
 from core.models import User
 from disputes.access import HANDLE
 from disputes.admin.forms import (
@@ -24,9 +23,14 @@ from disputes.admin.forms import (
     WaitForm,
     owner_choices,
 )
-from disputes.models import DECIDED, MAX_REOPENED, BillingDispute, DisputeStatus, RootCause
-from disputes.selectors.policies import stored_terms
-from disputes.services.ending import dispute_close, dispute_merge, dispute_reopen, dispute_withdraw
+from disputes.models import DECIDED, BillingDispute, DisputeStatus, RootCause
+from disputes.services.ending import (
+    dispute_close,
+    dispute_merge,
+    dispute_reopen,
+    dispute_withdraw,
+    require_reopenable,
+)
 from disputes.services.handling import (
     dispute_acknowledge,
     dispute_change_severity,
@@ -36,7 +40,6 @@ from disputes.services.handling import (
     dispute_wait_for_customer,
     dispute_wait_for_third_party,
 )
-from disputes.services.log import round_of
 from disputes.services.proposals import proposal_withdraw
 
 PROPOSED = "A resolution waits for approval: take it back first."
@@ -116,12 +119,10 @@ def merge_choices(dispute: BillingDispute, user: Any) -> list[tuple[str, str]]:
 
 
 def _reopenable(dispute: Any, user: Any) -> str | None:
-    if dispute.round_number > MAX_REOPENED:
-        return f"It was reopened {MAX_REOPENED} times, which is as often as it can be."
-    days = stored_terms(round_of(dispute).terms["policy"]).reopen_days
-    last = dispute.resolved_at + datetime.timedelta(days=days)
-    if clock.now() > last:
-        return f"It could be reopened until {last:%Y-%m-%d}, {days} days after it was decided."
+    try:
+        require_reopenable(dispute)
+    except Conflict as error:
+        return error.message
     return None
 
 

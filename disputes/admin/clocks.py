@@ -66,7 +66,7 @@ def deadline_html(dispute: BillingDispute) -> SafeString:
     if dispute.next_deadline_at is None:
         return badge_html("clock_paused")
     answer = getattr(dispute, "response_due", None) == dispute.next_deadline_at
-    return countdown_html(dispute.next_deadline_at, what="to answer" if answer else "to decide")
+    return countdown_html(dispute.next_deadline_at, what="to answer" if answer else "")
 
 
 @dataclass(frozen=True)

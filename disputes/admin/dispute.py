@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import Case, Exists, F, IntegerField, OuterRef, QuerySet, Subquery, Sum, When
+from django.db.models import Case, F, IntegerField, QuerySet, Sum, When
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.template.response import TemplateResponse
@@ -17,9 +18,9 @@ from django.utils.safestring import SafeString
 from core.admin.actions import BarItem
 from core.admin.badges import badge_html
 from core.admin.base import BillingModelAdmin, EmptyState
-from core.admin.columns import amount_html, money_column
+from core.admin.columns import amount_html, amount_text, money_column
 from core.admin.errors import REFUSALS, add_refusal, sentences
-from core.admin.filters import QuickFilter
+from core.admin.filters import BillingChangeList, QuickFilter
 from core.admin.scoping import may
 from core.files import download
 from core.money import plain_amount
@@ -55,6 +56,24 @@ from invoicing.selectors.holds import creditable_including_tax, disputed_of
 LINES_OFFERED = 500
 
 
+class DisputeChangeList(BillingChangeList):
+    """The rows of the page with what their clocks and marks need, in two queries."""
+
+    result_list: Any
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows: Any = list(self.result_list)
+        keys = [row.pk for row in rows]
+        unanswered = DisputeRound.objects.filter(dispute__in=keys, response_met_at__isnull=True)
+        due = dict(unanswered.order_by("number").values_list("dispute_id", "response_due_at"))
+        files = DisputeAttachment.objects.attached().filter(dispute__in=keys)
+        with_files = set(files.order_by().values_list("dispute_id", flat=True))
+        for row in rows:
+            row.response_due, row.has_files = due.get(row.pk), row.pk in with_files
+        self.result_list = rows
+
+
 def _name(dispute: BillingDispute) -> SafeString:
     attached = getattr(dispute, "has_files", False)
     clip = (
@@ -78,8 +97,8 @@ class DisputeAdmin(BillingModelAdmin):
 
     show_activity = True
     list_display = [
-        "name", "deadline", "customer", "about", "category", "urgency", money_column("amount", label="Disputed"),
-        "worked_on_by", "state",
+        "name", "deadline", "state", "urgency", "customer", "about", money_column("amount", label="Disputed"),
+        "category", "worked_on_by",
     ]  # fmt: skip
     list_display_links = ["name"]
     export_fields = [
@@ -151,16 +170,8 @@ class DisputeAdmin(BillingModelAdmin):
         ]
         return super().get_search_results(request, queryset, " ".join(words))
 
-    def get_changelist_instance(self, request: HttpRequest) -> Any:
-        found = super().get_changelist_instance(request)
-        waiting = DisputeRound.objects.filter(
-            dispute_id=OuterRef("pk"), number=OuterRef("round_number"), response_met_at__isnull=True
-        )
-        files = DisputeAttachment.objects.attached().filter(dispute_id=OuterRef("pk"))
-        found.root_queryset = found.root_queryset.annotate(
-            response_due=Subquery(waiting.values("response_due_at")), has_files=Exists(files)
-        )
-        return found
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
+        return DisputeChangeList
 
     @admin.display(description="Number", ordering="id")
     def name(self, dispute: BillingDispute) -> SafeString:
@@ -287,7 +298,7 @@ class DisputeAdmin(BillingModelAdmin):
         dispute = self._found(request, object_id)
         may_write = handles(request.user, dispute)
         context = {
-            **self._context(request, dispute, str(dispute)),
+            **self._context(request, None, str(dispute)),
             "actions_bar": self.bar_of(request, dispute),
             "say_url": self._url("say", dispute.pk),
             "attach_url": self._url("attach", dispute.pk),
@@ -625,19 +636,13 @@ def _open_initial(request: HttpRequest, invoice: Invoice) -> dict[str, Any]:
     left = creditable_including_tax(invoice, line) - disputed_of(invoice, line)
     return {
         "line": key if line is not None else "",
-        "amount": plain_amount(max(left, left - left), invoice.currency),
+        "amount": plain_amount(max(left, Decimal(0)), invoice.currency),
     }
 
 
 def _line_choices(invoice: Invoice, lines: list[InvoiceLine]) -> list[tuple[str, str]]:
-    whole = f"The whole invoice, {plain_amount(invoice.total, invoice.currency)} {invoice.currency}"
-    return [
-        ("", whole),
-        *(
-            (
-                str(line.pk),
-                f"{line}, {plain_amount(line.amount + line.tax_amount, invoice.currency)} {invoice.currency}",
-            )
-            for line in lines
-        ),
-    ]
+    def with_tax(amount: Decimal) -> str:
+        return f"{amount_text(amount, invoice.currency)} {invoice.currency}"
+
+    whole = ("", f"The whole invoice, {with_tax(invoice.total)}")
+    return [whole, *((str(line.pk), f"{line}, {with_tax(line.amount + line.tax_amount)}") for line in lines)]

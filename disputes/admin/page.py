@@ -16,7 +16,7 @@ from django.utils.safestring import SafeString, mark_safe
 from approvals.admin.request_page import shown_rounds
 from approvals.models import ApprovalRequest
 from core.admin.badges import badge_html
-from core.admin.columns import amount_html
+from core.admin.columns import amount_html, amount_text
 from core.history import Channel
 from core.models import User
 from core.money import EXACT
@@ -288,7 +288,7 @@ def _what(event: DisputeEvent, dispute: BillingDispute) -> str:
     if "outcome" in details:
         what += f": {Outcome(details['outcome']).label.lower()}"
     if "amount" in details and details.get("outcome") not in ("rejected", "price_fix"):
-        what += f", {details['amount']} {dispute.currency}"
+        what += f", {amount_text(Decimal(details['amount']), dispute.currency)} {dispute.currency}"
     if "name" in details:
         what += f": {details['name']}"
     if "version" in details:

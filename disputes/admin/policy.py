@@ -81,7 +81,7 @@ class PolicyForm(ReasonedForm):
         return cleaned
 
 
-PolicyForm = type("PolicyForm", (PolicyForm,), TARGET_FIELDS)  # type: ignore[misc]  # its fields are computed
+PolicyForm = type("PolicyForm", (PolicyForm,), dict(TARGET_FIELDS))  # type: ignore[misc]  # its fields are computed
 
 
 def _targets(data: dict[str, Any]) -> dict[str, Target]:
@@ -108,8 +108,8 @@ class DisputePolicyAdmin(ServiceModelAdmin):
 
     form = PolicyForm
     list_display = [
-        "name", "issuer", "scope", "calendar", "targets_in_words", money_column("small_claims_amount", currency="issuer__currency"),
-        "window_days", "state",
+        "name", "issuer", "scope", "calendar", "targets_in_words",
+        money_column("small_claims_amount", currency="issuer__currency"), "window_days", "state",
     ]  # fmt: skip
     list_display_links = ["name"]
     list_filter = ["issuer", "customer", "is_active", "calendar"]
@@ -177,7 +177,7 @@ class DisputePolicyAdmin(ServiceModelAdmin):
             danger=True,
             needs_reason=True,
             possible=lambda policy, user: None if policy.is_active else "It is out of use already.",
-            consequence="Disputes opened from now on go by the next less particular policy. Those that are open keep it.",
+            consequence="Disputes opened from now on go by the next less particular policy. Open ones keep it.",
             run=lambda call: _switch(call, is_active=False),
             done=lambda policy: f"“{policy.name}” is out of use.",
         ),

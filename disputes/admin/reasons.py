@@ -16,6 +16,7 @@ from core.admin.columns import amount_html, number_text
 from core.admin.errors import REFUSALS, sentences
 from core.admin.export import FORMATS
 from core.clock import month_after
+from core.money import round_money
 from disputes.admin.clocks import hours_words
 from disputes.admin.filters import NONE
 from disputes.models import BillingDispute
@@ -186,7 +187,7 @@ def reasons_file(model_admin: Any, request: HttpRequest, kind: str) -> HttpRespo
         [
             title.removeprefix("By ").capitalize(), row.label, each.currency, row.disputes, row.decided, row.in_time,
             row.in_time_percent, None if row.median_seconds is None else round(row.median_seconds / 3600, 2),
-            each.disputed, each.approved,
+            round_money(each.disputed, each.currency), round_money(each.approved, each.currency),
         ]
         for (title, _), rows in zip(GROUPINGS, _rows(found), strict=True)
         for row in rows

@@ -115,7 +115,7 @@ def dispute_reopen(
     with transaction.atomic(), record_as(actor, reason):
         dispute = lock_dispute(actor, dispute_id, expected_version=expected_version)
         speaks_as(actor, dispute)
-        _require_reopenable(dispute)
+        require_reopenable(dispute)
         dispute.invoice = lock_documents(dispute.invoice_id)[dispute.invoice_id]
         if not dispute.invoice.is_posted:
             raise Conflict(
@@ -143,7 +143,8 @@ def dispute_reopen(
     return dispute
 
 
-def _require_reopenable(dispute: BillingDispute) -> None:
+def require_reopenable(dispute: BillingDispute) -> None:
+    """Raise Conflict where its decision cannot be disputed, or not any more (DSP-16)."""
     if dispute.status not in DECIDED or dispute.resolved_at is None:
         raise Conflict(
             "not_decided",

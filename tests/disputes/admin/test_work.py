@@ -337,5 +337,5 @@ class TestActions:
         site.post(f"{LIST}{dispute.pk}/do/resolve/", values)
         travel.move_to(berlin("2026-04-02 09:00"))
         assert bar(site, dispute)["reopen"] == (
-            "It could be reopened until 2026-04-01, 30 days after it was decided."
+            f"{dispute} could be reopened until 2026-04-01, 30 days after it was decided."
         )
