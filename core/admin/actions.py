@@ -35,6 +35,7 @@ from unfold.widgets import UnfoldAdminTextareaWidget
 
 from core.admin.columns import amount_html
 from core.admin.errors import REFUSALS, add_refusal, sentences
+from core.admin.record_parts import record_links
 from core.admin.scoping import may
 
 BULK_LIMIT = 1000
@@ -160,8 +161,11 @@ class ObjectActionsMixin(admin.ModelAdmin):
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> Any:
         obj = kwargs.get("obj")
-        if obj is not None and obj.pk and self.actions_bar:
-            context["actions_bar"] = self.bar_of(request, obj)
+        if obj is not None and obj.pk:
+            # Pages of their own show the links of upper apps where they fit.
+            context["bar_links"] = record_links(request, obj)
+            if self.actions_bar:
+                context["actions_bar"] = self.bar_of(request, obj)
         return super().render_change_form(request, context, *args, **kwargs)
 
     def object_action_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:

@@ -7,6 +7,7 @@ import pytest
 from django.urls import reverse
 
 from core.errors import Invalid
+from entities.models import Role
 from invoicing.documents.statement import statement_html
 from invoicing.selectors.statements import Statement, account_statement
 from invoicing.services.invoice import invoice_void
@@ -106,3 +107,16 @@ class TestDoors:
         page = pages(moved.manager).get(url, {"start": "2024-10-15", "end": "2024-12-01"})
         assert page.status_code == 200
         assert [shown["account"].closing for shown in page.context["accounts"]] == [Decimal(50)]
+
+    def test_the_page_of_the_entity_leads_to_it(self, moved: Group) -> None:
+        page = reverse("admin:entities_entity_change", args=[moved.root.pk])
+        statement = reverse("admin:invoicing_invoice_statement", args=[moved.root.pk])
+        shown = pages(moved.manager).get(page).content.decode()
+        assert f'href="{statement}"' in shown
+        assert "Statement of account" in shown
+        reader = moved.person(Role.DEPARTMENT_MANAGER)
+        reader.is_staff = True
+        reader.save()
+        other = pages(reader).get(page)
+        assert other.status_code == 200
+        assert statement not in other.content.decode()
