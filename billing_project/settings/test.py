@@ -25,9 +25,8 @@ ALLOWED_HOSTS = ["testserver", "localhost", "127.0.0.1"]
 
 DATABASE_URL = env.str("DATABASE_URL", default="") or engines.postgres_url("billing")
 DATABASES = {"default": database_from_url(DATABASE_URL)}
-# Nothing is to survive a power cut here; emptying tables between tests is much quicker so. And compiling a statement
-# takes longer than running it on the few rows of a test: half the time of a run, where the server can compile.
-DATABASES["default"]["OPTIONS"]["options"] = "-c synchronous_commit=off -c jit=off"
+# Nothing is to survive a power cut here; emptying tables between tests is much quicker so.
+DATABASES["default"]["OPTIONS"]["options"] = "-c synchronous_commit=off"
 if "BILLING_TEST_DATABASE" in os.environ:
     # A process that a test started works in the test's database.
     DATABASES["default"]["NAME"] = os.environ["BILLING_TEST_DATABASE"]
