@@ -37,16 +37,23 @@ def chromium_path() -> str | None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the marks their meaning: a real database for `concurrency`, a browser in one process for `browser`."""
+    """Give the marks their meaning, and put what takes long first, so that no process waits for another at the end.
+
+    `concurrency` is given a real database; `browser` too, and the files keep to one process each. Slow tests that
+    empty the database stay where pytest-django put them: the others would miss what migrations wrote.
+    """
     no_browser = pytest.mark.skip(reason="needs Chromium (Debian: apt-get install chromium), absent here")
     for item in items:
         if item.get_closest_marker("concurrency"):
             item.add_marker(pytest.mark.django_db(transaction=True))
         if item.get_closest_marker("browser"):
             item.add_marker(pytest.mark.django_db(transaction=True))
-            item.add_marker(pytest.mark.xdist_group("browser"))
+            item.add_marker(pytest.mark.xdist_group(f"browser-{item.path.stem}"))
             if chromium_path() is None:
                 item.add_marker(no_browser)
+    items.sort(
+        key=lambda item: not item.get_closest_marker("slow") or bool(item.get_closest_marker("concurrency"))
+    )
 
 
 flush_as_django_does = TransactionTestCase._fixture_teardown  # type: ignore[attr-defined]

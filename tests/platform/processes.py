@@ -1,7 +1,12 @@
-"""Finding what runs for a data folder."""
+"""Data folders for engines of tests, and finding what runs for them."""
 
+import contextlib
 import os
+import shutil
+import signal
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -27,6 +32,21 @@ def gone(data: Path, seconds: float = 15) -> bool:
             return True
         time.sleep(0.05)
     return False
+
+
+@contextlib.contextmanager
+def data_folder() -> Iterator[Path]:
+    """Make an empty data folder; as root one of the system's, where PostgreSQL's own user may go."""
+    parent = None
+    if os.geteuid() == 0:
+        engines.SYSTEM_FOLDER.mkdir(mode=0o755, parents=True, exist_ok=True)
+        parent = engines.SYSTEM_FOLDER
+    folder = Path(tempfile.mkdtemp(prefix="test-", dir=parent)).resolve()
+    yield folder
+    for pid in server_pids(folder):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def private_engines_absent() -> str:

@@ -12,15 +12,21 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 import pytest
 
 from billing_project import engines, launch
 from tests.conftest import REPOSITORY
-from tests.platform.processes import gone, private_engines_absent, server_pids
+from tests.platform.processes import data_folder, gone, private_engines_absent, server_pids
 
-pytestmark = pytest.mark.skipif(bool(private_engines_absent()), reason=private_engines_absent())
+pytestmark = [
+    pytest.mark.skipif(bool(private_engines_absent()), reason=private_engines_absent()),
+    pytest.mark.slow,
+    # One data folder for all, and one first start in it.
+    pytest.mark.xdist_group("launch"),
+]
 
 
 def free_port() -> int:
@@ -32,6 +38,8 @@ def free_port() -> int:
 
 class Launched:
     """A running launcher and what it printed."""
+
+    started: ClassVar[list["Launched"]] = []
 
     def __init__(self, data: Path, port: int) -> None:
         ours = ("BILLING_", "DATABASE_URL", "REDIS_URL", "DJANGO_")
@@ -45,6 +53,7 @@ class Launched:
             stderr=subprocess.STDOUT,
             text=True,
         )
+        self.started.append(self)
         self.text = ""
         self.reader = threading.Thread(target=self._read, daemon=True)
         self.reader.start()
@@ -54,7 +63,7 @@ class Launched:
         for line in self.process.stdout:
             self.text += line
 
-    def wait_for(self, words: str, seconds: float = 180) -> None:
+    def wait_for(self, words: str, seconds: float = 600) -> None:
         """Wait until it has printed some words."""
         deadline = time.monotonic() + seconds
         while words not in self.text:
@@ -70,14 +79,25 @@ class Launched:
         return status
 
 
+@pytest.fixture(scope="module")
+def sample_is_there() -> Iterator[Path]:
+    """Return an empty data folder that counts as having its sample data: loading it is tested elsewhere."""
+    with data_folder() as data:
+        url = engines.Postgres(data).url("billing")
+        name = hashlib.sha256(url.encode()).hexdigest()[:12]
+        (data / f"prepared-{name}.json").write_text(json.dumps({"sample": "loaded"}))
+        yield data
+
+
 @pytest.fixture
-def prepared(data: Path) -> Iterator[Path]:
-    """Return a data folder that counts as having its sample data: loading it is tested elsewhere."""
-    url = engines.Postgres(data).url("billing")
-    name = hashlib.sha256(url.encode()).hexdigest()[:12]
-    (data / f"prepared-{name}.json").write_text(json.dumps({"sample": "loaded"}))
-    yield data
-    assert gone(data), [engines._command_of(pid) for pid in server_pids(data)]
+def prepared(sample_is_there: Path) -> Iterator[Path]:
+    """Return the data folder, which only the first test finds without a database; nothing runs in it after a test."""
+    yield sample_is_there
+    while Launched.started:
+        launched = Launched.started.pop()
+        launched.process.kill()
+        launched.process.wait()
+    assert gone(sample_is_there), [engines._command_of(pid) for pid in server_pids(sample_is_there)]
 
 
 def get(port: int, path: str) -> int:

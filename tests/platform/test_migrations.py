@@ -84,6 +84,7 @@ def schema(database: str) -> dict[str, list[tuple[object, ...]]]:
         }
 
 
+@pytest.mark.slow
 def test_up_from_empty_down_to_zero_and_up_again(migrated_database: str) -> None:
     first = schema(migrated_database)
     assert "No migrations to apply" in migrate(migrated_database)
