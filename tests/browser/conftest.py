@@ -89,7 +89,8 @@ def settled(page: Page) -> Page:
     """Wait until nothing fades or slides any more: what is half transparent has too little contrast."""
     page.evaluate(
         """() => Promise.allSettled(document.getAnimations()
-            .filter(each => each.effect.getComputedTiming().endTime !== Infinity).map(each => each.finished))"""
+            .filter(each => each.playState === 'running' && each.effect.getComputedTiming().endTime < Infinity)
+            .map(each => each.finished)).then(() => null)"""
     )
     return page
 
