@@ -3,6 +3,7 @@
 Staff is who holds the rights of handling at the issuer; everybody else who sees the dispute is on the customer's side.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from core.access import get_visible, has, require
@@ -37,6 +38,11 @@ def customer_places(invoice: Invoice, line: InvoiceLine | None) -> list[Place]:
     return places
 
 
+def opens_at(user: User, places: Iterable[Place]) -> bool:
+    """Whether the user may open disputes at one of the places."""
+    return any(has(user, OPEN, place) for place in places)  # type: ignore[arg-type]
+
+
 def reads_internal(user: User, issuer: Entity) -> bool:
     """Whether the user is on the staff's side at the issuer."""
     return has(user, INTERNAL, issuer)
@@ -49,7 +55,7 @@ def speaks_as(user: User, dispute: BillingDispute) -> Speaker:
     """
     if has(user, HANDLE, dispute.issuer):
         return Speaker.STAFF
-    if any(has(user, OPEN, place) for place in customer_places(dispute.invoice, dispute.invoice_line)):
+    if opens_at(user, customer_places(dispute.invoice, dispute.invoice_line)):
         return Speaker.CUSTOMER
     raise Forbidden(
         "takes_no_part",

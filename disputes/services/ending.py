@@ -2,6 +2,7 @@
 
 import datetime
 from decimal import Decimal
+from typing import Any
 
 from django.db import transaction
 
@@ -46,9 +47,7 @@ def dispute_withdraw(
     return dispute
 
 
-def end_open(
-    dispute: BillingDispute, kind: EventKind, *, actor: User, reason: str, **details: object
-) -> None:
+def end_open(dispute: BillingDispute, kind: EventKind, *, actor: User, reason: str, **details: Any) -> None:
     """End a locked, open dispute as withdrawn or moot: nothing is held back any more, a proposal is dropped."""
     proposal_drop(dispute, actor=actor, reason=reason)
     if dispute.hold is not None and dispute.hold.released_at is None:

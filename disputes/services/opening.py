@@ -13,7 +13,7 @@ from core.errors import Conflict
 from core.history import record_as
 from core.models import User
 from core.money import plain_amount
-from disputes.access import HANDLE, OPEN, customer_places
+from disputes.access import HANDLE, OPEN, customer_places, opens_at
 from disputes.models import (
     OPEN_STATUSES,
     BillingDispute,
@@ -120,7 +120,7 @@ def _require_may_open(actor: User, invoice: Invoice, line: InvoiceLine | None) -
     if has(actor, HANDLE, invoice.issuer):
         return
     places = customer_places(invoice, line)
-    if not any(has(actor, OPEN, place) for place in places):
+    if not opens_at(actor, places):
         require(actor, OPEN, places[-1])  # type: ignore[arg-type]
 
 

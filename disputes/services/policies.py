@@ -11,6 +11,7 @@ from typing import Any, TypedDict, Unpack
 from django.db import transaction
 
 from contracts.models import Contract
+from core import clock
 from core.access import get_visible, require
 from core.calendars import hours_of
 from core.errors import Conflict, Invalid
@@ -18,6 +19,7 @@ from core.history import record_as
 from core.models import User, WorkCalendar
 from core.money import minor_units, parse_amount, round_money
 from core.outbox import publish
+from core.work_calendar import next_working_moment
 from disputes.access import HANDLE, Place
 from disputes.models import DisputePolicy, DisputePolicyTarget, DisputeRound, Severity
 from entities.access import holders_among
@@ -78,7 +80,7 @@ def policy_create(
 
     A severity without a target keeps the product's own. Raises Forbidden; Conflict ``already_exists``; Invalid
     ``not_an_issuer``, ``other_group``, ``contract_of_other_issuer``, ``two_scopes``, ``warnings_not_ordered``,
-    ``lead_cannot_handle``, ``calendar_without_hours``, ``unknown_severity``, and fields by pointer.
+    ``lead_cannot_handle``, ``no_working_time``, ``unknown_severity``, and fields by pointer.
     """
     require(actor, "disputes.add_disputepolicy", issuer)
     if not issuer.is_issuer:
@@ -206,9 +208,9 @@ def _check_scope(policy: DisputePolicy) -> None:
 
 
 def _check_hours(calendar: WorkCalendar) -> None:
-    """Refuse a calendar by which no deadline could ever come (DSP-06)."""
+    """Refuse a calendar by which no deadline could ever come: with hours, but all of them days off (DSP-06)."""
     try:
-        hours_of(calendar)
+        next_working_moment(hours_of(calendar), clock.now())
     except Invalid as error:
         raise field_error("calendar_id", error.code, error.message) from error
 
