@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from django.db import connection
 from django.db.models import Count, Q, Sum
@@ -132,7 +133,7 @@ def payers_in(scope: Entity, start: datetime.date, end: datetime.date) -> list[i
 def _paid_before(entity_ids: Sequence[int], start: datetime.date, end: datetime.date) -> set[int]:
     if not entity_ids:
         return set()
-    given = {
+    given: dict[str, Any] = {
         "entities": list(entity_ids),
         "posted": list(POSTED_STATUSES),
         "start": start,
@@ -254,20 +255,27 @@ def run_totals(run: BillingRun) -> list[CurrencyTotal]:
         .values("currency", "status")
         .annotate(invoices=Count("pk"), net=Sum("subtotal"), tax=Sum("tax_total"), gross=Sum("total"))
     )
-    found = {(row["currency"], row["status"]): row for row in rows}
+    found: dict[tuple[str, str], Any] = {(row["currency"], row["status"]): row for row in rows}
     notes: dict[tuple[str, str], list[Decimal]] = defaultdict(list)
     crediting = BillingRunItem.objects.filter(run=run).exclude(credit_notes=[])
     for planned in crediting.values_list("credit_notes", flat=True):
         for note in planned:
             status = ItemStatus.ISSUED if note["credit_note_id"] else ItemStatus.PREPARED
             notes[note["currency"], status].append(Decimal(note["total"]))
-    none = {"invoices": 0, "net": Decimal(0), "tax": Decimal(0), "gross": Decimal(0)}
-    return [
-        CurrencyTotal(
-            *key,
-            *(found.get(key, none)[name] for name in ("invoices", "net", "tax", "gross")),
-            len(notes[key]),
-            exact_sum(notes[key]),
+    none: dict[str, Any] = {"invoices": 0, "net": Decimal(0), "tax": Decimal(0), "gross": Decimal(0)}
+    totals = []
+    for key in sorted({*found, *notes}, key=lambda key: (key[0], key[1] != ItemStatus.PREPARED)):
+        row = found.get(key, none)
+        totals.append(
+            CurrencyTotal(
+                currency=key[0],
+                status=key[1],
+                invoices=row["invoices"],
+                subtotal=row["net"],
+                tax_total=row["tax"],
+                total=row["gross"],
+                credit_notes=len(notes.get(key, [])),
+                credited=exact_sum(notes.get(key, [])),
+            )
         )
-        for key in sorted({*found, *notes}, key=lambda key: (key[0], key[1] != ItemStatus.PREPARED))
-    ]
+    return totals
