@@ -371,8 +371,8 @@ class TestQueryCounts:
             shown = self.counted(lambda pk=pk: api.get(f"{BASE}/invoices/{pk}"))
             listed = self.counted(lambda: api.get(f"{BASE}/invoices"))
             counts.append((previewed, drafted, shown, listed))
-            assert issued <= 45
+            assert issued <= 25
         assert counts[0] == counts[1]
-        assert counts[0] <= (25, 45, 15, 8)
+        assert all(count <= most for count, most in zip(counts[0], (8, 16, 10, 5), strict=True)), counts
         assert InvoiceLine.objects.count() > 20
         assert Invoice.objects.get(sequence_number=2).total == Decimal("60.06")
