@@ -2,6 +2,8 @@
 
 from django.db import migrations, models
 
+from core.migration_operations import at_once
+
 
 class Migration(migrations.Migration):
 
@@ -10,7 +12,7 @@ class Migration(migrations.Migration):
         ('invoicing', '0011_usage_markup'),
     ]
 
-    operations = [
+    operations = at_once([
         migrations.RemoveConstraint(
             model_name='billingrunitem',
             name='billing_run_item_issued_has_invoice',
@@ -29,4 +31,4 @@ class Migration(migrations.Migration):
             model_name='billingrunitem',
             constraint=models.CheckConstraint(condition=models.Q(models.Q(('status', 'issued'), _negated=True), models.Q(models.Q(('invoice__isnull', False), models.Q(('credit_notes', []), _negated=True), _connector='OR'), ('issued_at__isnull', False)), _connector='OR'), name='billing_run_item_issued_has_document'),
         ),
-    ]
+    ])

@@ -9,6 +9,8 @@ import simple_history.models
 from django.conf import settings
 from django.db import migrations, models
 
+from core.migration_operations import at_once
+
 # A void document's disputes may still be released (DSP-17); all else as 0005 has it.
 INVOICE_GUARD_BEFORE = import_module("invoicing.migrations.0005_settlement").INVOICE_GUARD
 _VOID = """    IF OLD.status = 'void' OR NEW.status = 'draft'
@@ -60,7 +62,7 @@ class Migration(migrations.Migration):
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
-    operations = [
+    operations = at_once([
         migrations.CreateModel(
             name='CollectionHold',
             fields=[
@@ -161,4 +163,4 @@ class Migration(migrations.Migration):
         ),
         migrations.RunSQL(INVOICE_GUARD, INVOICE_GUARD_BEFORE),
         migrations.RunSQL(HOLD_GUARD, HOLD_GUARD_BEFORE),
-    ]
+    ])
