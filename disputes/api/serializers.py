@@ -436,8 +436,7 @@ class DisputeRoundSerializer(BillingSerializer):
     @extend_schema_field(ClockWarningSerializer(many=True, allow_null=True))
     def get_warnings(self, standing: Any) -> list[dict[str, Any]]:
         rows = [{"percent": percent, "at": at} for percent, at in standing.clocks.warnings]
-        shown: list[dict[str, Any]] = ClockWarningSerializer(rows, many=True).data
-        return shown
+        return list(ClockWarningSerializer(rows, many=True).data)
 
     def to_representation(self, instance: Any) -> dict[str, Any]:
         shown: dict[str, Any] = super().to_representation(instance)
@@ -471,7 +470,7 @@ class ReasonRowSerializer(BillingSerializer):
     """The disputes of one category, root cause or outcome."""
 
     key = serializers.CharField(read_only=True, help_text='"" where nothing is known or decided yet.')
-    label = serializers.CharField(read_only=True)
+    label = serializers.CharField(read_only=True)  # type: ignore[assignment]
     disputes = serializers.IntegerField(read_only=True)
     decided = serializers.IntegerField(read_only=True)
     in_time = serializers.IntegerField(read_only=True, help_text="Of those decided.")

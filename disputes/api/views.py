@@ -541,7 +541,7 @@ class DisputeViewSet(CreateMixin, UpdateMixin, BillingViewSet):
             "next_deadline_at": dispute.next_deadline_at,
             "rounds": clock_standings(dispute),
         }
-        context = self.get_serializer_context() | {"for_staff": dispute.for_staff}
+        context = {**self.get_serializer_context(), "for_staff": dispute.for_staff}
         return Response(DisputeClocksSerializer(body, context=context).data)
 
     # --- Files ---

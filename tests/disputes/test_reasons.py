@@ -69,7 +69,8 @@ def test_the_report_by_outcome(report: DisputeReasons) -> None:
 
 def test_the_period_is_half_open_and_the_places_narrow_it(desk: Desk, report: DisputeReasons) -> None:
     def count(**scope: object) -> int:
-        return sum(row.disputes for row in dispute_reasons(desk.staff, **scope).by_category)  # type: ignore[arg-type]
+        found = dispute_reasons(desk.staff, **scope)  # type: ignore[arg-type]
+        return sum(row.disputes for row in found.by_category)
 
     assert count() == 5
     assert count(opened_from=date(2026, 3, 2), opened_to=date(2026, 3, 4)) == 4

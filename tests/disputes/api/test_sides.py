@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 from django.core.files.base import ContentFile
 from django.urls import URLPattern
+from drf_spectacular.generators import SchemaGenerator
 from rest_framework.test import APIClient
 
+from approvals.models import ApprovalRequest
 from disputes.api.urls import urlpatterns
 from disputes.models import BillingDispute
 from disputes.services.attachments import attachment_add
@@ -19,6 +21,7 @@ from disputes.services.handling import (
     dispute_wait_for_third_party,
 )
 from disputes.services.proposals import Proposal, dispute_resolve, proposal_withdraw
+from tests.disputes.admin.conftest import pages as back_office
 from tests.disputes.api.conftest import BASE, DISPUTES, SignIn, at
 from tests.disputes.builders import Desk
 
@@ -82,7 +85,7 @@ def addresses(dispute: BillingDispute) -> list[str]:
 
 def answer_of(client: APIClient, address: str) -> tuple[int, str]:
     answer = client.get(address)
-    content = b"".join(answer.streaming_content) if answer.streaming else answer.content
+    content = answer.getvalue()
     return answer.status_code, content.decode() + json.dumps(dict(answer.items()))
 
 
@@ -111,6 +114,41 @@ def test_dsp_18_no_address_shows_a_customer_what_is_internal(
         assert (shown["is_escalated"], shown["root_cause"]) == (None, None)
         found = client.get(f"{DISPUTES}?search={SECRET}").json()
         assert found["count"] == 0
+
+
+def test_dsp_18_no_list_of_another_app_shows_it_either(
+    desk: Desk, laden: BillingDispute, sign_in: SignIn
+) -> None:
+    """Approvals, notifications, invoices, people and whatever else the document names."""
+    paths = SchemaGenerator().get_schema(request=None, public=True)["paths"]
+    lists = [path for path, item in paths.items() if "get" in item and "{" not in path]
+    assert len(lists) >= 60
+    request = ApprovalRequest.objects.latest("pk")
+    below = [f"approvals/{request.pk}", f"approvals/{request.pk}/history", f"invoices/{laden.invoice_id}"]
+    client = sign_in(desk.customer)
+    for address in (*lists, *(f"{BASE}/{path}" for path in below)):
+        status, text = answer_of(client, address)
+        assert SECRET not in text, (address, text)
+        assert status < 500, address
+    assert SECRET in answer_of(sign_in(desk.manager), f"{BASE}/approvals/{request.pk}")[1]
+
+
+def test_dsp_18_no_page_and_no_export_of_the_back_office_shows_it(desk: Desk, laden: BillingDispute) -> None:
+    """Finance staff of the payer works in the back-office too, on the other side."""
+    work_list = "/admin/disputes/billingdispute/"
+    addressed = [
+        work_list, f"{work_list}export.csv", f"{work_list}export.xlsx", f"{work_list}{laden.pk}/change/",
+        f"{work_list}{laden.pk}/history/", f"{work_list}reasons.csv", f"/admin/invoicing/invoice/{laden.invoice_id}/change/",
+        "/admin/disputes/disputepolicy/", "/admin/",
+    ]  # fmt: skip
+    seen = {}
+    for user in (desk.staff, desk.customer):
+        client = back_office(user)
+        found = [client.get(page) for page in addressed]
+        seen[user] = [answer.status_code == 200 and SECRET.encode() in answer.getvalue() for answer in found]
+        assert max(answer.status_code for answer in found) < 500
+    assert seen[desk.customer] == [False] * len(addressed)
+    assert seen[desk.staff][3] and seen[desk.staff][1]
 
 
 def test_dsp_18_staff_reads_it_all(desk: Desk, laden: BillingDispute, sign_in: SignIn) -> None:
