@@ -16,10 +16,10 @@ _MINUTE, _HOUR, _DAY = 60, 60 * 60, 24 * 60 * 60
 
 
 def span_words(seconds: int) -> str:
-    """ "less than a minute", "25 min", "3 h 20 min", "2 d 4 h"; a day is 24 hours. clocks.js says the same."""
+    """ "less than 1 min", "25 min", "3 h 20 min", "2 d 4 h"; a day is 24 hours. clocks.js says the same."""
     seconds = abs(seconds)
     if seconds < _MINUTE:
-        return "less than a minute"
+        return "less than 1 min"
     days, hours, minutes = seconds // _DAY, seconds // _HOUR % 24, seconds // _MINUTE % 60
     if days:
         return f"{days} d {hours} h" if hours else f"{days} d"
@@ -125,9 +125,10 @@ def _response(of: RoundStanding) -> ShownClock:
 def _resolution(of: RoundStanding) -> ShownClock:
     clocks = of.clocks
     missed = clocks.resolution_breached_at
-    notes = [f"{hours_words(int(clocks.elapsed.total_seconds()))} of working time used"]
-    if clocks.paused:
-        notes.append(f"paused for {hours_words(int(clocks.paused.total_seconds()))} of working time")
+    used, paused = int(clocks.elapsed.total_seconds()), int(clocks.paused.total_seconds())
+    notes = [f"{hours_words(used)} of working time used"] if used >= _MINUTE or clocks.stopped_at else []
+    if paused >= _MINUTE:
+        notes.append(f"paused for {hours_words(paused)}")
     if clocks.stopped_at is not None:
         state = {True: "clock_met", False: "clock_missed", None: "clock_stopped"}[clocks.resolved_in_time]
         word = "Decided" if clocks.resolved_in_time is not None else "Ended"

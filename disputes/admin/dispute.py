@@ -1,5 +1,6 @@
 """Disputes in the back-office: the work list by next deadline, and the page on which staff works."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import Decimal
@@ -223,7 +224,7 @@ class DisputeAdmin(BillingModelAdmin):
 
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view
-        own = {
+        own: dict[str, tuple[Any, str]] = {
             "reasons/": (self.reasons_view, "reasons"),
             "reasons.<slug:kind>": (self.reasons_export, "reasons_export"),
             "<int:pk>/say/": (self.say_view, "say"),
@@ -355,7 +356,7 @@ class DisputeAdmin(BillingModelAdmin):
     def correct_view(self, request: HttpRequest, pk: int, comment: int) -> HttpResponse:
         """A further version of one's own comment; the earlier ones stay (DSP-18)."""
         dispute = self._handled(request, pk)
-        found = DisputeComment.objects.filter(dispute=dispute, pk=comment, author=request.user).first()
+        found = DisputeComment.objects.filter(dispute=dispute, pk=comment, author=actor_of(request)).first()
         if found is None:
             raise Http404("There is no such comment of yours.")
         body, error = found.body, ""
@@ -446,9 +447,9 @@ class DisputeAdmin(BillingModelAdmin):
                 "expected_version": form.cleaned_data["version"],
             }
             try:
-                if "confirm" in request.POST:
-                    return self._resolved(request, dispute, dispute_resolve(**call))
                 shown = proposal_preview(**call)
+                if _is_confirmed(request, shown):
+                    return self._resolved(request, dispute, dispute_resolve(**call))
             except REFUSALS as error:
                 add_refusal(form, error)
         context = {
@@ -459,6 +460,7 @@ class DisputeAdmin(BillingModelAdmin):
             "media": self.media + form.media,
             "preview": _preview_rows(shown, dispute) if shown is not None else None,
             "shown": shown,
+            "digest": _digest(shown) if shown is not None else "",
             "limits": _limits(dispute),
         }
         return TemplateResponse(
@@ -492,6 +494,7 @@ class DisputeAdmin(BillingModelAdmin):
         if not may(request.user, HANDLE, invoice.issuer):
             raise PermissionDenied
         lines = list(invoice.lines.order_by("line_number")[:LINES_OFFERED])
+        others: Any = self.get_queryset(request)
         form = OpenForm(
             request.POST if request.method == "POST" else None, initial=_open_initial(request, invoice)
         )
@@ -516,7 +519,7 @@ class DisputeAdmin(BillingModelAdmin):
             "left": amount_html(creditable_including_tax(invoice) - disputed_of(invoice), invoice.currency),
             "others": [
                 (each.number, self._url("change", each.pk))
-                for each in self.get_queryset(request).open().filter(invoice=invoice).order_by("pk")
+                for each in others.open().filter(invoice=invoice).order_by("pk")
             ],
         }
         return TemplateResponse(request, "admin/disputes/open.html", context)
@@ -560,6 +563,20 @@ class DisputeAdmin(BillingModelAdmin):
 
 
 # --- The form of a resolution ----------------------------------------------------------------------------
+
+
+def _digest(shown: ProposalPreview) -> str:
+    return hashlib.sha256(repr(shown).encode()).hexdigest()
+
+
+def _is_confirmed(request: HttpRequest, shown: ProposalPreview) -> bool:
+    """Whether what the person saw is what would happen now."""
+    if "confirm" not in request.POST:
+        return False
+    if request.POST.get("shown", "") == _digest(shown):
+        return True
+    messages.warning(request, "These are not the consequences that you saw. Look again, then confirm.")
+    return False
 
 
 def _resolve_initial(dispute: BillingDispute) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from disputes.services.policies import Target, policy_create, policy_delete, pol
 from entities.admin.base import ReasonedForm, ServiceModelAdmin
 
 HOUR = 60
+TARGETS = "Targets, in hours of the calendar"
 SEVERITIES = tuple(reversed(Severity))
 
 
@@ -50,7 +51,7 @@ TARGET_FIELDS = {
 }
 
 
-class PolicyForm(ReasonedForm):
+class _PolicyForm(ReasonedForm):
     """What a policy says, with its targets in hours; the rules between its fields are the service's."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -81,7 +82,7 @@ class PolicyForm(ReasonedForm):
         return cleaned
 
 
-PolicyForm = type("PolicyForm", (PolicyForm,), dict(TARGET_FIELDS))  # type: ignore[misc]  # its fields are computed
+PolicyForm: Any = type("PolicyForm", (_PolicyForm,), dict(TARGET_FIELDS))
 
 
 def _targets(data: dict[str, Any]) -> dict[str, Target]:
@@ -145,7 +146,7 @@ class DisputePolicyAdmin(ServiceModelAdmin):
             },
         ),
         (
-            "Targets, in hours of the calendar",
+            TARGETS,
             {"fields": tuple((f"{each}_response", f"{each}_resolution") for each in SEVERITIES)},
         ),
         (
@@ -204,7 +205,17 @@ class DisputePolicyAdmin(ServiceModelAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         shown = super().get_readonly_fields(request, obj)
-        return shown if obj is None else [*shown, "issuer"]
+        return shown if obj is None else [*shown, "issuer", "targets_in_words"]
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Who only reads sees the targets in words."""
+        shown = super().get_fieldsets(request, obj)
+        if obj is None or self.has_change_permission(request, obj):
+            return shown
+        return [
+            (title, {**options, "fields": ("targets_in_words",)}) if title == TARGETS else (title, options)
+            for title, options in shown
+        ]
 
     @admin.display(description="For", ordering="customer__name")
     def scope(self, policy: DisputePolicy) -> str:

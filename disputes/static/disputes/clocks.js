@@ -8,7 +8,7 @@
         const days = Math.floor(seconds / DAY);
         const hours = Math.floor(seconds / HOUR) % 24;
         const minutes = Math.floor(seconds / MINUTE) % 60;
-        if (seconds < MINUTE) return "less than a minute";
+        if (seconds < MINUTE) return "less than 1 min";
         if (days) return hours ? `${days} d ${hours} h` : `${days} d`;
         if (hours) return minutes ? `${hours} h ${minutes} min` : `${hours} h`;
         return `${minutes} min`;

@@ -86,9 +86,9 @@ class TestPolicies:
         assert DisputePolicy.objects.get().is_active
 
     def test_staff_reads_them_only(self, site: Client, desk: Desk) -> None:
-        policy = desk.policy()
+        policy = desk.policy(hours=8, response_hours=2)
         before = everything()
-        assert site.get(f"{POLICIES}{policy.pk}/change/").status_code == 200
+        assert "critical 2 / 8" in text_of(site.get(f"{POLICIES}{policy.pk}/change/"))
         assert site.post(f"{POLICIES}{policy.pk}/do/deactivate/", {"reason": "x"}).status_code == 403
         assert site.get(f"{POLICIES}add/").status_code == 403
         assert everything() == before

@@ -27,6 +27,13 @@ def do(site: Client, dispute: BillingDispute, name: str, **data: Any) -> Any:
     return site.post(f"{LIST}{dispute.pk}/do/{name}/", data)
 
 
+def confirm(site: Client, dispute: BillingDispute, **values: Any) -> Any:
+    """Fill the form in, look at the consequences, and confirm them."""
+    form = f"{LIST}{dispute.pk}/do/resolve/"
+    shown = site.post(form, {**values, "preview": "1"}).context["digest"]
+    return site.post(form, {**values, "confirm": "1", "shown": shown})
+
+
 def bar(site: Client, dispute: BillingDispute) -> dict[str, str]:
     """What can be done, with the reason where it cannot now."""
     return {item.action.name: item.why_not for item in site.get(page(dispute)).context["actions_bar"]}
@@ -99,7 +106,7 @@ class TestAWholeDispute:
         assert "It is carried out once others have approved it" in words
         assert desk.manager.display_name in words
 
-        assert site.post(form, {**values, "confirm": "1"}).status_code == 302
+        assert confirm(site, dispute, **values).status_code == 302
         dispute = desk.again(dispute)
         request = ApprovalRequest.objects.get()
         assert dispute.status == "proposed"
@@ -142,7 +149,7 @@ class TestAWholeDispute:
         words = text_of(site.post(form, {**values, "preview": "1"}))
         assert "You may do it alone, because it is within the small claims of the policy." in words
         assert "of it collected from 2026-04-01 39.50 EUR" in words
-        site.post(form, {**values, "confirm": "1"})
+        confirm(site, dispute, **values)
         assert (desk.again(dispute).status, desk.again(dispute).approved_amount) == (
             "resolved",
             Decimal("20.00"),
@@ -154,7 +161,7 @@ class TestAWholeDispute:
         values = {"outcome": "rejected", "amount": "59.50", "note": "The offer had ended."}
         words = text_of(site.post(f"{LIST}{dispute.pk}/do/resolve/", {**values, "preview": "1"}))
         assert "You may do it alone, because no money moves." in words
-        site.post(f"{LIST}{dispute.pk}/do/resolve/", {**values, "confirm": "1"})
+        confirm(site, dispute, **values)
         assert desk.again(dispute).approved_amount == 0
 
 
@@ -170,6 +177,24 @@ class TestResolveForm:
         assert "59.50 EUR is disputed; 60.00 EUR is more. Resolve at most what is disputed." in text_of(
             answer
         )
+        assert everything() == before
+
+    def test_only_what_was_shown_is_confirmed(self, site: Client, desk: Desk) -> None:
+        """DSP-15: another amount than that of the preview, or credits made meanwhile, are shown first."""
+        desk.policy(small_claims_amount="100")
+        dispute = desk.open()
+        form = f"{LIST}{dispute.pk}/do/resolve/"
+        values = {"outcome": "credit_note", "amount": "20.00", "note": "Yes"}
+        shown = site.post(form, {**values, "preview": "1"}).context["digest"]
+        before = everything()
+        answer = site.post(form, {**values, "amount": "30.00", "confirm": "1", "shown": shown})
+        assert "These are not the consequences that you saw." in text_of(answer)
+        assert "Credit note over 30.00 EUR" in text_of(answer)
+        assert everything() == before
+        desk.pay(dispute.invoice, "190.40")
+        before = everything()
+        answer = site.post(form, {**values, "confirm": "1", "shown": shown})
+        assert "These are not the consequences that you saw." in text_of(answer)
         assert everything() == before
 
     def test_what_somebody_else_changed_is_not_overwritten(self, site: Client, desk: Desk) -> None:
@@ -196,8 +221,8 @@ class TestResolveForm:
     def test_while_one_waits_it_says_so(self, site: Client, desk: Desk) -> None:
         rule(desk, desk.manager)
         dispute = desk.open()
-        values = {"outcome": "credit_note", "amount": "59.50", "note": "Yes", "confirm": "1"}
-        site.post(f"{LIST}{dispute.pk}/do/resolve/", values)
+        values = {"outcome": "credit_note", "amount": "59.50", "note": "Yes"}
+        confirm(site, dispute, **values)
         answer = site.get(f"{LIST}{dispute.pk}/do/resolve/")
         assert answer.status_code == 409
         assert "A resolution waits for approval: take it back first." in text_of(answer)
@@ -327,14 +352,14 @@ class TestActions:
     def test_reopening_says_until_when(self, site: Client, desk: Desk, travel: Any) -> None:
         """DSP-16."""
         dispute = desk.open()
-        values = {"outcome": "rejected", "note": "No", "confirm": "1"}
-        site.post(f"{LIST}{dispute.pk}/do/resolve/", values)
+        values = {"outcome": "rejected", "note": "No"}
+        confirm(site, dispute, **values)
         assert bar(site, dispute)["reopen"] == ""
         do(site, dispute, "reopen", reason="A new offer", amount="30.00")
         now = desk.again(dispute)
         assert (now.status, now.round_number, now.amount) == ("open", 2, Decimal("30.00"))
         assert "Earlier rounds" in text_of(site.get(page(dispute)))
-        site.post(f"{LIST}{dispute.pk}/do/resolve/", values)
+        confirm(site, dispute, **values)
         travel.move_to(berlin("2026-04-02 09:00"))
         assert bar(site, dispute)["reopen"] == (
             f"{dispute} could be reopened until 2026-04-01, 30 days after it was decided."
