@@ -274,19 +274,17 @@ class DisputeAdmin(BillingModelAdmin):
     # --- The page and its bar ---
 
     def bar_of(self, request: HttpRequest, obj: Any) -> list[BarItem]:
-        """What concerns its state and the person's rights; of the main actions the first possible one is filled."""
+        """What concerns its state and the person's rights; the first possible main action leads, and is filled."""
         items = [
             BarItem(action, self._url("do", obj.pk, action.name), action.possible(obj, request.user) or "")
             for action in ACTIONS
             if action.concerns(obj, request.user) and handles(request.user, obj, action.right)
         ]
         main = next((item for item in items if item.action.main and not item.why_not), None)
-        return [
-            item
-            if item is main or not item.action.main
-            else replace(item, action=replace(item.action, main=False))
-            for item in items
+        others = [
+            replace(item, action=replace(item.action, main=False)) for item in items if item is not main
         ]
+        return others if main is None else [main, *others]
 
     def changeform_view(
         self, request: HttpRequest, object_id: Any = None, form_url: str = "", extra_context: Any = None
@@ -613,7 +611,7 @@ def _proposal(data: Mapping[str, Any]) -> Proposal:
 
 
 def _limits(dispute: BillingDispute) -> list[tuple[str, SafeString | str]]:
-    wanted = {"Open", "Can still be credited", "Can still be refunded"}
+    wanted = {"Open of the invoice", "Can still be credited", "Can still be refunded"}
     disputed = ("Disputed", amount_html(dispute.amount, dispute.currency))
     return [disputed, *(fact for fact in settlement_facts(dispute) if fact[0] in wanted)]
 

@@ -4,7 +4,6 @@ from typing import Any
 
 from django import forms
 from unfold.widgets import (
-    UnfoldAdminDateWidget,
     UnfoldAdminDecimalFieldWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
@@ -18,6 +17,10 @@ from disputes.models import BillingDispute, Category, Direction, Outcome, RootCa
 from disputes.services.comments import LONGEST
 from entities.access import holders_among
 from entities.admin.base import ScopedForm
+
+
+def _day() -> forms.DateInput:
+    return forms.DateInput(attrs={"class": "eb-input", "type": "date"})
 
 
 def text_field(
@@ -137,7 +140,7 @@ class DetailsForm(SeenForm):
     chargeback_deadline = forms.DateField(
         label="Last day to answer the scheme",
         required=False,
-        widget=UnfoldAdminDateWidget(),
+        widget=_day(),
         help_text="The clock then runs to the end of that day and never pauses.",
     )
 
@@ -184,7 +187,7 @@ class OpenForm(forms.Form):
     )
     chargeback_reference = word_field("Chargeback number", limit=60)
     chargeback_deadline = forms.DateField(
-        label="Last day to answer the scheme", required=False, widget=UnfoldAdminDateWidget()
+        label="Last day to answer the scheme", required=False, widget=_day()
     )
 
 

@@ -6,12 +6,13 @@ from typing import Any
 from django.http import HttpRequest
 from django.urls import reverse
 
+from core import clock
+from core.admin.badges import badge_html
 from core.admin.columns import amount_html
 from core.admin.record_parts import RecordLink, RecordPanel, register_record_links, register_record_panel
 from core.admin.scoping import may
 from core.models import User
 from disputes.access import HANDLE
-from disputes.admin.clocks import deadline_html
 from disputes.admin.page import dispute_url, state_badge
 from disputes.models import BillingDispute
 
@@ -23,6 +24,11 @@ def open_link(request: HttpRequest, invoice: Any) -> Iterable[RecordLink]:
     if invoice.is_posted and not invoice.is_credit_note and may(request.user, HANDLE, invoice.issuer):
         url = f"{reverse('admin:disputes_billingdispute_add')}?invoice={invoice.pk}"
         yield RecordLink("Open a dispute", url, "gavel")
+
+
+def _is_late(dispute: BillingDispute) -> bool:
+    due = dispute.next_deadline_at
+    return dispute.is_open and due is not None and clock.now() > due
 
 
 def disputes_panel(request: HttpRequest, invoice: Any) -> RecordPanel | None:
@@ -49,7 +55,7 @@ def disputes_panel(request: HttpRequest, invoice: Any) -> RecordPanel | None:
                     else "the whole invoice",
                     "category": row.get_category_display(),
                     "state": state_badge(row),
-                    "deadline": deadline_html(row) if row.is_open else "",
+                    "late": badge_html("clock_overdue") if _is_late(row) else "",
                     "amount": amount_html(row.amount, row.currency),
                 }
                 for row in rows

@@ -341,7 +341,7 @@ def settlement_facts(dispute: BillingDispute) -> Pairs:
     deferred = [hold for hold in holds_of(invoice) if hold.due_date is not None]
     rows: Pairs = [
         ("Total", amount_html(invoice.total, currency)),
-        ("Open", amount_html(invoice.open_amount, currency)),
+        ("Open of the invoice", amount_html(invoice.open_amount, currency)),
         ("Disputed now", amount_html(invoice.disputed_amount, currency)),
         ("Credited", amount_html(credited, currency)),
         ("Refunded", amount_html(refunded, currency)),
