@@ -21,12 +21,16 @@ from core.money import exact_sum, round_money
 from core.sample_data.run import MAIL_DOMAIN, SampleRun
 from core.sample_data.sign_ins import API_SIGN_INS, DEMO_PASSWORD, DEMO_SIGN_INS, PAGE_SIGN_INS
 from core.sample_data.steps import choose_months, load_rates
+from disputes.models import BillingDispute, DisputePolicy, DisputeResolution, DisputeRound
+from disputes.sample_data.plan import HANDLED_BY
+from disputes.services.rounds import clocks_differ
 from entities.models import AllocationPosting, Department, Entity, EntityLink, Membership, Role
 from entities.sample_data.organisation import DEPARTMENTS, ENTITIES, ISSUER, ROOT
-from entities.sample_data.people import PEOPLE
+from entities.sample_data.people import FINANCE_MANAGER, PEOPLE
 from entities.sample_data.steps import load_people
 from invoicing.models import (
     BilledItem,
+    CollectionHold,
     DocumentType,
     Invoice,
     InvoiceLine,
@@ -37,12 +41,13 @@ from invoicing.models import (
 )
 from invoicing.sample_data.catalogue import PROVIDERS
 from invoicing.sample_data.focus import charges, write
+from invoicing.selectors.settlements import settlement_differences
 from tests.entities.factories import entity
 
 TODAY = datetime(2026, 11, 22, 9, tzinfo=UTC)
 """The ECB's history that is shipped ends on 30 October 2026: October is the last month that it converts."""
 
-OUR_APPS = ("core", "entities", "invoicing")
+OUR_APPS = ("core", "entities", "approvals", "invoicing", "disputes")
 
 
 def load(*arguments: str) -> str:
@@ -156,9 +161,11 @@ class TestSampleGroup:
     def test_the_invoices_tell_the_story(self, sample: str) -> None:
         invoices = Invoice.objects.of_type(DocumentType.INVOICE)
         by_status = dict(invoices.order_by().values_list("status").annotate(Count("id")))
-        assert by_status == {"issued": 4, "partially_paid": 1, "paid": 19, "void": 1, "draft": 1}
-        note = Invoice.objects.of_type(DocumentType.CREDIT_NOTE).get()
-        assert note.status == "paid" and note.corrects in invoices.posted()
+        assert by_status == {"issued": 3, "partially_paid": 2, "paid": 19, "void": 1, "draft": 1}
+        notes = Invoice.objects.of_type(DocumentType.CREDIT_NOTE)
+        assert notes.count() == 2
+        for note in notes:
+            assert note.status == "paid" and note.corrects in invoices.posted()
         void = Invoice.objects.get(status="void")
         again = invoices.posted().get(entity=void.entity, period_start=void.period_start)
         assert void.total == again.total
@@ -174,6 +181,28 @@ class TestSampleGroup:
             assert [i.sequence_number for i in series] == list(range(1, len(series) + 1))
             assert [i.issue_date for i in series] == sorted(i.issue_date for i in series)
             assert all(i.issue_date >= i.period_end for i in series)
+
+    def test_the_disputes_tell_theirs(self, sample: str) -> None:
+        """DSP-04, DSP-13, DSP-15: in every state, one credited, one waiting for its approver, one given up."""
+        disputes = BillingDispute.objects.all()
+        by_status = dict(disputes.order_by().values_list("status").annotate(Count("id")))
+        assert by_status == {
+            "waiting_customer": 1, "investigating": 1, "open": 1, "proposed": 1, "resolved": 2, "withdrawn": 1,
+        }  # fmt: skip
+        decided = DisputeResolution.objects.select_related("credit_note", "dispute", "approval_request")
+        credit = decided.get(outcome="credit_note", status="applied")
+        assert credit.credit_note is not None and credit.approval_request is not None
+        assert credit.credit_note.total == credit.amount == credit.dispute.amount
+        assert (credit.proposed_by.username, credit.decided_by.username) == (HANDLED_BY, FINANCE_MANAGER)
+        pending = decided.get(status="pending")
+        assert pending.approval_request.status == "pending"
+        assert decided.get(outcome="rejected").dispute.root_cause == "customer_misunderstanding"
+        held = CollectionHold.objects.filter(released_at__isnull=True, due_date__isnull=True)
+        assert {hold.reference for hold in held} == {each.number for each in disputes.open()}
+        assert list(settlement_differences()) == []
+        assert all(clocks_differ(each) == {} for each in DisputeRound.objects.select_related("dispute"))
+        policy = DisputePolicy.objects.get()
+        assert (policy.issuer.code, policy.targets.count()) == (ISSUER, 4)
 
     def test_the_changed_links_move_the_charges(self, sample: str) -> None:
         """ENT-02: the charges follow the payer that is in force on their day."""
