@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -156,6 +157,13 @@ def test_dsp_10_two_workers_take_each_step_once(desk: Desk) -> None:
             kinds = list(DisputeEvent.objects.filter(dispute=dispute).values_list("kind", flat=True))
             assert kinds.count("breached") == 2
         assert DisputeEvent.objects.filter(dispute=asked, kind="reminded").count() == 1
+    with time_machine.travel(clock.now() + timedelta(days=10), tick=False):
+        for dispute in late:
+            climb = partial(timers.escalation_climb, dispute_id=dispute.pk)
+            assert sorted(together(climb, climb)) == [False, True]
+        remind = partial(timers.customer_remind, dispute_id=asked.pk)
+        assert sorted(together(remind, remind)) == [False, True]
+        assert DisputeEvent.objects.filter(kind="escalated").count() == 3
         assert_clocks_proven()
 
 

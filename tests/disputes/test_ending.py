@@ -23,6 +23,7 @@ from disputes.services.handling import (
 )
 from disputes.services.policies import Target, policy_update
 from disputes.services.proposals import Proposal, dispute_resolve
+from disputes.services.rounds import clocks_differ
 from invoicing.models import CollectionHold, Invoice
 from invoicing.selectors.holds import held_amounts
 from invoicing.services.credit_notes import credit_note_issue
@@ -119,6 +120,9 @@ class TestHandling:
         travel.move_to(berlin("2026-03-02 13:00"))
         dispute_wait_for_customer(actor=desk.staff, dispute_id=dispute.pk, question="Which?")
         assert desk.again(dispute).next_deadline_at is None
+        travel.move_to(berlin("2026-03-03 12:00"))
+        comment_add(actor=desk.staff, dispute_id=dispute.pk, body="Still silent.", visibility="internal")
+        assert (round_now(dispute).paused_seconds, clocks_differ(round_now(dispute))) == (0, {})
         travel.move_to(berlin("2026-03-04 11:00"))
         comment_add(actor=desk.buyer, dispute_id=dispute.pk, body="That.", visibility="customer")
         current = round_now(dispute)

@@ -200,6 +200,8 @@ def test_dsp_18_nothing_internal_is_told_to_customers(
     kinds = set(DisputeEvent.objects.values_list("kind", flat=True))
     assert kinds == set(EventKind.values) - {"attached", "detached", "amount"}
     assert SECRET in str(list(DisputeEvent.objects.values_list("note", flat=True)))
+    public = DisputeEvent.objects.visible_to(desk.customer).order_by("pk")
+    assert public.count() > 15 and SECRET not in str(list(public.values_list("note", "details")))
     _assert_clean([getattr(desk, name) for name in CUSTOMERS], mailoutbox)
     assert not any(SECRET in written(mail) for mail in mailoutbox), "not to staff by mail either"
 

@@ -70,6 +70,7 @@ class TestBreaches:
         assert log(dispute) == ["opened", "breached"]
         comment_add(actor=office.staff, dispute_id=dispute.pk, body="Sorry.", visibility="customer")
         assert round_now(dispute).response_breached_at == berlin("2026-03-02 17:00")
+        assert log(dispute) == ["opened", "breached", "staff_message"]
 
     def test_dsp_10_a_late_answer_writes_the_breach_that_no_timer_has_seen(
         self, office: Desk, travel: Clock
