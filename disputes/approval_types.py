@@ -35,6 +35,7 @@ class DisputeCreditApproval(ApprovalType):
         _require_as_proposed(request, resolution)
 
     def lock(self, request: ApprovalRequest) -> None:
+        assert request.subject_id is not None  # the check has seen to it
         BillingDispute.objects.select_for_update(of=("self",), no_key=True).get(pk=request.subject_id)
 
     def content(self, request: ApprovalRequest) -> Mapping[str, Any]:

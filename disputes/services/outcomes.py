@@ -164,7 +164,7 @@ def _check_open(dispute: BillingDispute, amount: Decimal) -> None:
 def _check_amendment(dispute: BillingDispute, resolution: DisputeResolution) -> None:
     """An amendment, not given up, of the contract that the line bills; of the issuer where it bills none."""
     amendments = ContractAmendment.objects.exclude(status=AmendmentStatus.VOID).select_related("contract")
-    amendment = amendments.filter(pk=resolution.amendment_id).first()
+    amendment = amendments.filter(pk=resolution.amendment_id or 0).first()
     if amendment is not None:
         billed = _billed_contracts(dispute)
         if amendment.contract_id in billed or (
@@ -196,7 +196,7 @@ def outcome_carry_out(dispute: BillingDispute, resolution: DisputeResolution) ->
 
 def name_who_decided(resolution: DisputeResolution, actor: User) -> None:
     """Write into the history of the documents, made in the system's name, who proposed and who decided."""
-    ids = {resolution.credit_note_id, resolution.debit_note_id} - {None}
+    ids = [pk for pk in (resolution.credit_note_id, resolution.debit_note_id) if pk is not None]
     why = (
         f"{resolution.dispute}: {resolution.get_outcome_display()}, proposed by "
         f"{resolution.proposed_by.display_name}, decided by {actor.display_name}"

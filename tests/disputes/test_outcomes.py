@@ -33,7 +33,6 @@ from tests.disputes.resolving import (
 )
 
 D = Decimal
-IN_14_DAYS = date(2026, 3, 16)
 
 
 def money(*amounts: str) -> tuple[Decimal, ...]:
