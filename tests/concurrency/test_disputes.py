@@ -144,7 +144,7 @@ def test_dsp_17_void_while_it_is_opened(desk: Desk) -> None:
 
 
 def test_dsp_10_two_workers_take_each_step_once(desk: Desk) -> None:
-    desk.policy(hours=1, response_hours=1)
+    desk.policy(hours=1, response_hours=1, lead=desk.colleague)
     late = [desk.open() for _ in range(3)]
     asked = desk.open()
     dispute_wait_for_customer(actor=desk.staff, dispute_id=asked.pk, question="Which?")
