@@ -195,7 +195,9 @@ def customer_sheet(user: User, dispute_id: int) -> CustomerSheet:
     """The page of one dispute; raises NotFound."""
     dispute = dispute_seen(user, dispute_id)
     current = round_of(dispute)
-    comments = dispute.comments.filter(visibility=Visibility.CUSTOMER).newest_versions().select_related("author")
+    comments = (
+        dispute.comments.filter(visibility=Visibility.CUSTOMER).newest_versions().select_related("author")
+    )
     files = list(
         dispute.attachments.filter(visibility=Visibility.CUSTOMER)
         .attached()
