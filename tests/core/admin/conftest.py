@@ -9,7 +9,7 @@ import pytest
 from django.conf import settings as django_settings
 from django.test import Client
 
-from core.admin import dashboard
+from core.admin import dashboard, record_parts
 from core.models import User
 from entities.models import Entity, Membership
 
@@ -24,10 +24,12 @@ class Group:
 
 @pytest.fixture(autouse=True)
 def test_site(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The back-office of these tests (tests/core/admin/site.py), without what upper apps tell on the first page."""
+    """The back-office of these tests (tests/core/admin/site.py), without what upper apps add to its pages."""
     settings.ROOT_URLCONF = "tests.core.admin.site"
     for registry in ("_cards", "_needs", "_panels"):
         monkeypatch.setattr(dashboard, registry, [])
+    for registry in ("_links", "_panels"):
+        monkeypatch.setattr(record_parts, registry, {})
 
 
 @pytest.fixture
