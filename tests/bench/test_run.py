@@ -36,8 +36,8 @@ def test_a_tiny_run_measures_everything_and_proves_the_ledger(tmp_path: Path) ->
     assert (tmp_path / "latest.json").exists(), done.stdout + done.stderr
     found = json.loads((tmp_path / "latest.json").read_text())
     assert found["broken"] == []
-    assert len(found["proofs"]) == 7
+    assert len(found["proofs"]) == 9
     assert {figure["name"]: sum(run["errors"] for run in figure["runs"]) for figure in found["figures"]} == {
         figure["name"]: 0 for figure in found["figures"]
     }
-    assert len(found["ratios"]) == 10
+    assert len(found["ratios"]) == 11

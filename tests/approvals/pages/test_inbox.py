@@ -12,7 +12,7 @@ from core import clock
 from tests.approvals.builders import House, people
 from tests.approvals.pages.conftest import ClientOf
 
-QUERIES = 10
+QUERIES = 11
 
 
 def words(response: Any) -> str:

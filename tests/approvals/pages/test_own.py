@@ -11,7 +11,7 @@ from tests.approvals.pages.conftest import ClientOf
 from tests.approvals.pages.test_inbox import words
 from tests.budgets.builders import figures, money
 
-QUERIES = 7
+QUERIES = 8
 
 
 @pytest.fixture

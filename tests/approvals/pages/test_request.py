@@ -14,7 +14,7 @@ from tests.approvals.pages.conftest import ClientOf
 from tests.approvals.pages.test_inbox import words
 from tests.entities import factories
 
-QUERIES = 14
+QUERIES = 15
 
 
 def fresh(request: ApprovalRequest) -> ApprovalRequest:
