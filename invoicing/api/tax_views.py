@@ -65,7 +65,7 @@ class TaxRuleFilter(BillingFilterSet):
             "name": "Books",
             "service": "Books",
             "tax_category": "S",
-            "tax_rate": "7.000",
+            "tax_rate": "7",
             "valid_from": "2026-01-01",
         },
     ),

@@ -19,6 +19,10 @@ TAX_CRITERIA = ("contract_line", "service", "provider", "charge_category", "kind
 PRODUCT_TREATMENTS = [choice for choice in TaxTreatment.choices if choice[0] != TaxTreatment.OUT_OF_SCOPE]
 # A further charge, on a debit note, says its tax itself.
 PRODUCT_KINDS = [choice for choice in LineKind.choices if choice[0] != LineKind.CHARGE]
+NO_CRITERION = (
+    "Say what the rule is about: give a contract line, a service, a provider, a charge category or a kind."
+)
+OVERLAP = "The issuer has a rule for the same on some of these days. End that one first, or change it."
 
 
 class TaxRule(VersionedModel, TimestampedModel):
@@ -65,16 +69,20 @@ class TaxRule(VersionedModel, TimestampedModel):
         ordering = ["issuer", "name", "valid_from", "id"]
         constraints = [
             models.CheckConstraint(
-                condition=~Q(**dict.fromkeys(TAX_CRITERIA, "")), name="tax_rule_has_criterion"
+                condition=~Q(**dict.fromkeys(TAX_CRITERIA, "")),
+                name="tax_rule_has_criterion",
+                violation_error_message=NO_CRITERION,
             ),
             models.CheckConstraint(
                 condition=Q(tax_category="S", tax_rate__gt=0, tax_rate__lte=100)
                 | Q(tax_category__in=("Z", "E", "AE"), tax_rate=0),
                 name="tax_rule_rate_of_treatment",
+                violation_error_message="The standard rate has a percentage; every other treatment has none: give 0.",
             ),
             models.CheckConstraint(
                 condition=Q(valid_to__isnull=True) | Q(valid_to__gt=F("valid_from")),
                 name="tax_rule_dates_ordered",
+                violation_error_message="It must end after the day on which it starts.",
             ),
             # Of two rules for the same, nobody could say which decides.
             no_overlap(
@@ -83,6 +91,7 @@ class TaxRule(VersionedModel, TimestampedModel):
                 start="valid_from",
                 end="valid_to",
                 name="tax_rule_no_overlap",
+                message=OVERLAP,
             ),
         ]
 

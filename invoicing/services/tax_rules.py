@@ -20,9 +20,9 @@ from core.prepared import PreparedStatement
 from entities.models import Entity, TaxTreatment
 from entities.services.records import apply_changes, check_fields, field_error, save_record
 from invoicing.models import TAX_CRITERIA, TaxRule
+from invoicing.models.tax import NO_CRITERION, OVERLAP
 
 ZERO = Decimal(0)
-_NAMES_OF_CRITERIA = "contract line, service, provider, charge category or kind"
 
 _RULES = PreparedStatement(f"""
 SELECT valid_from, valid_to, tax_category, tax_rate, {", ".join(TAX_CRITERIA)}
@@ -182,11 +182,7 @@ def _save(rule: TaxRule) -> None:
         setattr(rule, name, getattr(rule, name).strip())
     check_fields(rule)
     if not any(getattr(rule, name) for name in TAX_CRITERIA):
-        raise field_error(
-            TAX_CRITERIA[-1],
-            "criterion_required",
-            f"Say what the rule is about: at least one of {_NAMES_OF_CRITERIA}.",
-        )
+        raise field_error("kind", "criterion_required", NO_CRITERION)
     if rule.tax_category == TaxTreatment.STANDARD:
         if not rule.tax_rate:
             raise field_error(
@@ -198,8 +194,4 @@ def _save(rule: TaxRule) -> None:
         )
     if rule.valid_to is not None and rule.valid_to <= rule.valid_from:
         raise field_error("valid_to", "dates_not_ordered", "It must end after the day on which it starts.")
-    overlap = Conflict(
-        "tax_rules_overlap",
-        f"{rule.issuer} has a rule for the same on some of these days. End that one first, or change it.",
-    )
-    save_record(rule, {"tax_rule_no_overlap": overlap})
+    save_record(rule, {"tax_rule_no_overlap": Conflict("tax_rules_overlap", OVERLAP)})
