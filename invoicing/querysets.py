@@ -63,6 +63,10 @@ class NumberSeriesQuerySet(EntityScopedQuerySet):
     entity_path = "issuer_id"
 
 
+class TaxRuleQuerySet(EntityScopedQuerySet):
+    entity_path = "issuer_id"
+
+
 class BetweenTwoQuerySet(QuerySet):
     """Rows between a payer (`entity`) and an issuer: seen by who sees either of them as a whole."""
 

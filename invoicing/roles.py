@@ -93,3 +93,5 @@ grant(
     {"invoicing.add_dunninglevel", "invoicing.change_dunninglevel", "invoicing.delete_dunninglevel"},
     to=MANAGERS,
 )
+grant({"invoicing.view_taxrule"}, to=READERS)
+grant({"invoicing.add_taxrule", "invoicing.change_taxrule", "invoicing.delete_taxrule"}, to=MANAGERS)

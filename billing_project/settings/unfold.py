@@ -86,6 +86,7 @@ ADMIN_NAVIGATION: list[tuple[str, list[tuple[str, str, str]]]] = [
             ("Reminders", "mark_email_unread", "invoicing.dunningnotice"),
             ("Reminder levels", "stairs", "invoicing.dunninglevel"),
             ("Number series", "pin", "invoicing.numberseries"),
+            ("Tax rules", "percent", "invoicing.taxrule"),
             ("Billing schedules", "event_repeat", "invoicing.billingschedule"),
         ],
     ),

@@ -88,14 +88,18 @@ _NOT_NEGATIVE = [MinValueValidator(0)]
 
 
 def no_overlap(
-    *same: Func, start: str, end: str, name: str, condition: Q | None = None
+    *same: Func, start: str, end: str, name: str, condition: Q | None = None, message: str | None = None
 ) -> models.BaseConstraint:
-    """Refuse two rows that are the ``same`` and whose ``[start, end)`` overlap; an empty end is open."""
+    """Refuse two rows that are the ``same`` and whose ``[start, end)`` overlap; an empty end is open.
+
+    ``message`` is what a form says of it.
+    """
     days = Func(F(start), F(end), function="daterange", output_field=models.DateField())
     return ExclusionConstraint(
         name=name,
         expressions=[*((each, RangeOperators.OVERLAPS) for each in same), (days, RangeOperators.OVERLAPS)],
         condition=condition,
+        violation_error_message=message,
     )
 
 

@@ -9,6 +9,7 @@ from invoicing.admin import (
     invoice,
     line_share,
     payment,
+    tax,
     usage,
     usage_charge,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "invoice",
     "line_share",
     "payment",
+    "tax",
     "usage",
     "usage_charge",
 ]

@@ -8,6 +8,7 @@ from invoicing.api import (
     receivables_urls,
     settlement_urls,
     share_urls,
+    tax_urls,
     usage_urls,
 )
 
@@ -19,5 +20,6 @@ urlpatterns = [
     *receivables_urls.urlpatterns,
     *settlement_urls.urlpatterns,
     *share_urls.urlpatterns,
+    *tax_urls.urlpatterns,
     *usage_urls.urlpatterns,
 ]

@@ -33,6 +33,7 @@ from invoicing.models.settlement import (
     Settlement,
     SettlementKind,
 )
+from invoicing.models.tax import PRODUCT_TREATMENTS, TAX_CRITERIA, TaxRule
 from invoicing.models.usage import (
     ImportStatus,
     MappingSource,
@@ -51,6 +52,8 @@ __all__ = [
     "OPEN_RUNS",
     "OPEN_STATUSES",
     "POSTED_STATUSES",
+    "PRODUCT_TREATMENTS",
+    "TAX_CRITERIA",
     "WORKING_RUNS",
     "BankFileFormat",
     "BankStatement",
@@ -87,6 +90,7 @@ __all__ = [
     "Settlement",
     "SettlementKind",
     "ShareStatus",
+    "TaxRule",
     "UsageBudgetCharge",
     "UsageChargeStatus",
     "UsageImport",

@@ -68,6 +68,7 @@ from invoicing.selectors.uninvoiced import (
 from invoicing.services.contract_fees import FeeClaim, FeeItem, UsageMoved, fee_units
 from invoicing.services.invoice_rows import invoice_save
 from invoicing.services.tax import Taxable, line_taxes
+from invoicing.services.tax_rules import ProductTaxes
 
 _ATTEMPTS = 5
 _FIRST_YEAR, _LAST_YEAR = 1990, 2200
@@ -591,14 +592,17 @@ def _with_markup(cost: Decimal, percent: Decimal) -> Decimal:
 
 
 def _rounded(lines: Sequence[LineContent], payer: Entity, issuer: Entity) -> list[LineContent]:
-    """Round all lines together, so that they sum to the rounded exact total (USE-04), and tax each line (INV-05)."""
+    """Round all lines together, so that they sum to the rounded exact total (USE-04); tax each by product (INV-05)."""
     amounts = round_together([line.exact_amount for line in lines], payer.currency)
-    tax_rate = payer.tax_rate if payer.tax_treatment == TaxTreatment.STANDARD else Decimal(0)
-    taxables = [Taxable(amount, payer.tax_treatment, tax_rate) for amount in amounts]
+    days = [line.period_start for line in lines]
+    products = ProductTaxes.of(payer, issuer, min(days), max(days))
+    taxables = [
+        Taxable(amount, *products.treatment(line)) for line, amount in zip(lines, amounts, strict=True)
+    ]
     taxes = line_taxes(taxables, payer.currency, issuer.tax_rounding)
     return [
-        replace(line, amount=amount, tax_category=payer.tax_treatment, tax_rate=tax_rate, tax_amount=tax)
-        for line, amount, tax in zip(lines, amounts, taxes, strict=True)
+        replace(line, amount=taxed.amount, tax_category=taxed.category, tax_rate=taxed.rate, tax_amount=tax)
+        for line, taxed, tax in zip(lines, taxables, taxes, strict=True)
     ]
 
 

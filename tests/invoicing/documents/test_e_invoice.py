@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from lxml import etree
 from pypdf import PdfReader
 
+from core.access import system_actor
 from core.errors import Conflict
 from entities.models import Entity
 from invoicing.einvoice.cii import cii_xml
@@ -20,6 +22,7 @@ from invoicing.einvoice.store import e_invoice
 from invoicing.einvoice.ubl import ubl_xml
 from invoicing.models import DocumentKind, Invoice, InvoiceDocument
 from invoicing.services.invoice import invoice_void
+from invoicing.services.tax_rules import tax_rule_create
 from tests.invoicing.documents.schematron import broken_rules
 from tests.invoicing.documents.test_pages import issued, note_on
 from tests.invoicing.invoices.builders import Group, build_group, rate
@@ -57,6 +60,30 @@ def invoice(group: Group) -> Invoice:
     return issued(group)
 
 
+REVERSED = "Steuerschuldnerschaft des Leistungsempfängers (Reverse Charge)"
+
+
+def mixed(group: Group) -> Invoice:
+    """An invoice to a payer at 19 % over products of every treatment that they can have (INV-05)."""
+    Entity.objects.filter(pk=group.root.pk).update(tax_treatment="S")
+    group.root.refresh_from_db()
+    for service, amounts, category, percent in (
+        ("Licences", ["10"], "AE", 0),
+        ("Courses", ["20"], "E", 0),
+        ("Books", ["0.33", "0.33"], "S", 7),
+        ("Exports", ["30"], "Z", 0),
+        ("Compute", ["100"], "", 19),
+    ):
+        if category:
+            tax_rule_create(
+                actor=system_actor(), issuer=group.issuer, name=service, service=service,
+                tax_category=category, tax_rate=Decimal(percent), valid_from=date(2024, 1, 1),
+            )  # fmt: skip
+        for amount, department in zip(amounts, (group.sales, group.research), strict=False):
+            group.use(amount, department=department, currency="EUR", service_name=service)
+    return issued(group)
+
+
 def checked(document: EInvoice) -> dict[str, bytes]:
     """Both files, each after its schema."""
     made = {"cii": cii_xml(document), "ubl": ubl_xml(document)}
@@ -79,6 +106,24 @@ class TestContent:
         assert texts(ubl, "cac:TaxTotal/cac:TaxSubtotal/*")[:2] == ["1190.37", "226.17"]
         assert texts(ubl, "cac:LegalMonetaryTotal/*") == ["1190.37", "1190.37", "1416.54", "1416.54"]
         assert texts(ubl, "cac:PaymentMeans//cbc:*")[:3] == ["58", invoice.number, "DE02120300000000202051"]
+
+    def test_inv_05_products_taxed_differently_have_a_row_each_with_its_reason(self, group: Group) -> None:
+        document = e_invoice_of(mixed(group))
+        assert [
+            (row.category, row.rate, row.taxable, row.tax, row.reason, row.reason_code)
+            for row in document.taxes
+        ] == [
+            ("AE", 0, Decimal("10.00"), 0, REVERSED, "VATEX-EU-AE"),
+            ("E", 0, Decimal("20.00"), 0, "Steuerfrei", ""),
+            ("S", 7, Decimal("0.66"), Decimal("0.05"), "", ""),
+            ("S", 19, Decimal("100.00"), Decimal("19.00"), "", ""),
+            ("Z", 0, Decimal("30.00"), 0, "", ""),
+        ]
+        assert (document.tax, document.total) == (Decimal("19.05"), Decimal("179.71"))
+        assert breaches(document, peppol=True) == []
+        made = checked(document)
+        assert texts(made["ubl"], "cac:TaxTotal//cbc:TaxExemptionReason") == [REVERSED, "Steuerfrei"]
+        assert texts(made["cii"], ".//ram:ExemptionReason") == [REVERSED, "Steuerfrei"]
 
     def test_both_syntaxes_say_the_same(self, invoice: Invoice) -> None:
         made = checked(e_invoice_of(invoice))
@@ -120,11 +165,12 @@ class TestOfficialRules:
             cases[treatment] = e_invoice_of(last)
         for kind in ("credit_note", "debit_note"):
             cases[kind] = e_invoice_of(note_on(group, last, kind))
+        cases["mixed"] = e_invoice_of(mixed(group))
         for name, document in cases.items():
             for syntax, xml in checked(document).items():
                 (tmp_path / f"{name}.{syntax}.xml").write_bytes(xml)
         found = broken_rules(tmp_path)
-        assert len(found) == 16
+        assert len(found) == 18
         assert found.pop("broken.cii.xml") == found.pop("broken.ubl.xml") == ["BR-CO-15"]
         assert {name: rules for name, rules in found.items() if rules} == {}
         assert {

@@ -9,7 +9,7 @@ from django.urls import reverse
 from core.access import system_actor
 from core.models import User
 from entities.services.entity import entity_create
-from invoicing.models import Invoice, InvoiceLine, NumberSeries
+from invoicing.models import Invoice, InvoiceLine, NumberSeries, TaxRule
 from invoicing.services.consolidation import consolidated_invoice_draft
 from invoicing.services.invoice import invoice_issue
 from tests.invoicing.invoices.builders import SEPTEMBER, Group
@@ -224,3 +224,33 @@ def test_number_series_pages(site: Client, group: Group) -> None:
     site.post(address, {"prefix": "X-"})
     assert NumberSeries.objects.get().prefix == "NW/"
     assert InvoiceLine.objects.count() == 1
+
+
+def test_inv_05_tax_rule_pages(site: Client, group: Group) -> None:
+    add = "/admin/invoicing/taxrule/add/"
+    assert "Every product is taxed as its payer" in site.get("/admin/invoicing/taxrule/").content.decode()
+    assert "Exempt payers and those under reverse" in site.get(add).content.decode()
+    asked = {
+        "issuer": group.issuer.pk, "name": "Books", "service": "Books", "tax_category": "S", "tax_rate": "7",
+        "valid_from": "2024-01-01",
+    }  # fmt: skip
+    refused = site.post(add, {**asked, "service": ""})
+    assert "Say what the rule is about" in refused.content.decode()
+    assert not TaxRule.objects.exists()
+    site.post(add, asked)
+    assert "has a rule for the same" in site.post(add, asked).content.decode()
+    rule = TaxRule.objects.get()
+    assert (rule.issuer, rule.service, rule.tax_rate, rule.valid_to) == (group.issuer, "Books", 7, None)
+    assert "Books" in site.get("/admin/invoicing/taxrule/").content.decode()
+    address = reverse("admin:invoicing_taxrule_change", args=[rule.pk])
+    site.post(
+        address,
+        {**asked, "valid_to": "2025-01-01", "loaded_version": rule.version, "change_reason": "New law"},
+    )
+    rule.refresh_from_db()
+    assert (str(rule.valid_to), rule.history.first().history_change_reason) == ("2025-01-01", "New law")
+    site.post(reverse("admin:invoicing_taxrule_delete", args=[rule.pk]), {"post": "yes"})
+    assert not TaxRule.objects.exists()
+    auditor = pages(group.person("auditor"))
+    assert auditor.get("/admin/invoicing/taxrule/").status_code == 200
+    assert auditor.get(add).status_code == 403

@@ -14,8 +14,8 @@ from rest_framework.test import APIClient
 from core.access import system_actor
 from core.api.tokens import forget_all, token_pair_issue
 from core.models import User
-from entities.services.entity import entity_create
-from invoicing.models import BilledItem, Invoice, InvoiceLine, NumberSeries
+from entities.services.entity import entity_create, entity_update
+from invoicing.models import BilledItem, Invoice, InvoiceLine, NumberSeries, TaxRule
 from tests.invoicing.invoices.builders import Group, rate
 
 BASE = "/api/enterprise-billing"
@@ -343,6 +343,81 @@ def test_ent_04_who_reaches_what(group: Group) -> None:
                 assert call().status_code == status, (who, calls.index(call))
     assert {i.status for i in Invoice.objects.all()} == {"issued", "draft"}
     assert APIClient().get(f"{BASE}/invoices").status_code == 401
+
+
+class TestTaxRules:
+    """INV-05: rules by product over the API."""
+
+    BODY = {
+        "name": "Books",
+        "service": "Books",
+        "tax_category": "S",
+        "tax_rate": "7",
+        "valid_from": "2024-01-01",
+    }
+
+    def test_inv_05_from_making_to_deleting(self, api: APIClient, group: Group) -> None:
+        made = api.post(f"{BASE}/tax-rules", {**self.BODY, "issuer_id": group.issuer.pk}, format="json")
+        assert made.status_code == 201, made.content
+        assert {name: made.json()[name] for name in (*self.BODY, "kind", "valid_to", "version")} == {
+            **self.BODY,
+            "kind": "",
+            "valid_to": None,
+            "version": 1,
+        }
+        entity_update(actor=system_actor(), entity=group.root, tax_treatment="S", tax_rate=Decimal(19))
+        group.use("100", service_name="Books")
+        assert run(api, group, preview=True).json()["tax_total"] == "7.00"
+        address = f"{BASE}/tax-rules/{made.json()['id']}"
+        ended = api.patch(address, {"valid_to": "2024-09-01"}, format="json", HTTP_IF_MATCH=made["ETag"])
+        assert (ended.status_code, ended.json()["valid_to"], ended.json()["version"]) == (
+            200,
+            "2024-09-01",
+            2,
+        )
+        assert run(api, group, preview=True).json()["tax_total"] == "19.00"
+        stale = api.patch(address, {"name": "X"}, format="json", HTTP_IF_MATCH=made["ETag"])
+        assert stale.status_code == 412
+        found = api.get(f"{BASE}/tax-rules", {"service": "Books", "valid_from_lte": "2024-01-01"}).json()
+        assert [row["id"] for row in found["results"]] == [made.json()["id"]]
+        assert api.delete(address).status_code == 204
+        assert not TaxRule.objects.exists()
+
+    @pytest.mark.parametrize(
+        ("body", "status", "code"),
+        [
+            ({"service": ""}, 400, "criterion_required"),
+            ({"tax_rate": "0"}, 400, "rate_required"),
+            ({"tax_category": "E"}, 400, "rate_not_allowed"),
+            ({"valid_to": "2024-01-01"}, 400, "dates_not_ordered"),
+            ({"tax_category": "O", "tax_rate": "0"}, 400, None),
+            ({"service": "BOOKS"}, 409, "tax_rules_overlap"),
+        ],
+    )
+    def test_inv_05_what_is_refused(
+        self, api: APIClient, group: Group, body: dict[str, str], status: int, code: str | None
+    ) -> None:
+        given = {**self.BODY, "issuer_id": group.issuer.pk}
+        assert api.post(f"{BASE}/tax-rules", given, format="json").status_code == 201
+        answer = api.post(f"{BASE}/tax-rules", {**given, "service": "Other", **body}, format="json")
+        assert answer.status_code == status, answer.content
+        assert code is None or answer.json()["code"] == code
+        assert TaxRule.objects.count() == 1
+
+    def test_inv_05_managers_write_auditors_read_outsiders_see_nothing(
+        self, api: APIClient, group: Group
+    ) -> None:
+        given = {**self.BODY, "issuer_id": group.issuer.pk}
+        pk = api.post(f"{BASE}/tax-rules", given, format="json").json()["id"]
+        for role, entity, status in (("finance_staff", None, 403), ("auditor", None, 403),
+                                     ("finance_manager", group.japan, 404)):  # fmt: skip
+            other = client(group.person(role, entity))
+            assert other.get(f"{BASE}/tax-rules").json()["count"] == (0 if status == 404 else 1)
+            assert other.patch(f"{BASE}/tax-rules/{pk}", {"name": "X"}, format="json").status_code == status
+            assert other.delete(f"{BASE}/tax-rules/{pk}").status_code == status
+            refused = other.post(f"{BASE}/tax-rules", {**given, "service": "B"}, format="json")
+            assert refused.status_code in (400, 403)
+        assert list(TaxRule.objects.values_list("pk", "name", "version")) == [(pk, "Books", 1)]
 
 
 class TestQueryCounts:

@@ -19,6 +19,7 @@ from invoicing.selectors.billing_scope import billing_hierarchy, billing_scope
 from invoicing.selectors.contract_fees import FIRST_DAY
 from invoicing.services.consolidation import consolidated_invoice_draft
 from invoicing.services.invoice import invoice_issue
+from invoicing.services.tax_rules import tax_rule_create
 from tests.invoicing.invoices.builders import SEPTEMBER, Group
 
 pytestmark = pytest.mark.django_db
@@ -58,6 +59,26 @@ def test_a_payer_without_contracts_costs_few_statements(group: Group, statements
         counts.append((drafted, statements(partial(invoice_issue, actor=group.manager, invoice=draft))))
     assert counts[1:] == [(15, 12), (15, 12)]
     assert [invoice.lines.count() for invoice in Invoice.objects.order_by("pk")] == [1, 2, 30]
+
+
+def test_tax_rules_cost_one_statement_of_who_is_taxed(group: Group, statements: Counted) -> None:
+    """INV-05: however many rules and products there are; of a payer without tax none is read."""
+    counts = []
+    for treatment, rules in (("E", 3), ("S", 0), ("S", 30)):
+        entity_update(actor=system_actor(), entity=group.root, tax_treatment=treatment, tax_rate=Decimal(19))
+        group.root.refresh_from_db()
+        for number in range(rules):
+            service = f"{treatment} {number}"
+            tax_rule_create(
+                actor=system_actor(), issuer=group.issuer, name="Rule", service=service, tax_category="Z",
+                valid_from=date(2024, 1, 1),
+            )  # fmt: skip
+            group.use("1.001", service_name=service)
+        group.use("1.001", service_name=f"Other {len(counts)}")
+        counts.append(statements(partial(draft_for, group)))
+        invoice = Invoice.objects.drafts().select_related("issuer").get()
+        invoice_issue(actor=group.manager, invoice=invoice)
+    assert counts == [15, 16, 16]
 
 
 def draft_for(group: Group) -> None:
