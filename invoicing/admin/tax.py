@@ -20,16 +20,12 @@ class TaxRuleAdmin(ServiceModelAdmin):
 
     list_display = [
         "name",
-        "issuer",
-        "kind",
-        "provider",
-        "service",
-        "charge_category",
-        "contract_line",
+        "about",
         "tax_category",
-        number_column("tax_rate", label="Rate in percent"),
+        number_column("tax_rate", label="Percent"),
         "valid_from",
         "valid_to",
+        "issuer",
     ]
     list_filter = ["issuer", "tax_category", "kind", "valid_from"]
     list_select_related = ["issuer"]
@@ -60,6 +56,10 @@ class TaxRuleAdmin(ServiceModelAdmin):
         "Add a tax rule",
         "admin:invoicing_taxrule_add",
     )
+
+    @admin.display(description="What it is about")
+    def about(self, rule: TaxRule) -> str:
+        return rule.about
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         fixed = ("issuer",) if obj is not None else ()

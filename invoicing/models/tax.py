@@ -99,6 +99,19 @@ class TaxRule(VersionedModel, TimestampedModel):
         return self.name
 
     @property
+    def about(self) -> str:
+        """What a line must be, as a person reads it."""
+        contract_line = f"contract line {self.contract_line}" if self.contract_line else ""
+        criteria = (
+            self.get_kind_display(),
+            self.provider,
+            self.service,
+            self.charge_category,
+            contract_line,
+        )
+        return ", ".join(filter(None, criteria))
+
+    @property
     def access_entity_id(self) -> int:
         return self.issuer_id
 

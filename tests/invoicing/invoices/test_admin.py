@@ -242,6 +242,8 @@ def test_inv_05_tax_rule_pages(site: Client, group: Group) -> None:
     rule = TaxRule.objects.get()
     assert (rule.issuer, rule.service, rule.tax_rate, rule.valid_to) == (group.issuer, "Books", 7, None)
     assert "Books" in site.get("/admin/invoicing/taxrule/").content.decode()
+    whole = TaxRule(kind="fee", provider="AWS", service="Books", contract_line="seats")
+    assert whole.about == "Contract fee, AWS, Books, contract line seats"
     address = reverse("admin:invoicing_taxrule_change", args=[rule.pk])
     site.post(
         address,
