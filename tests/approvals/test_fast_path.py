@@ -171,7 +171,7 @@ texts = st.sampled_from(["", "Für vier Jahre", 'A\nB "c"', "x" * 300])
     derandomize=True,
     # Shrinking would take minutes; the example tells enough.
     phases=[Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     cents=st.sampled_from([1, 999, 9_999, 10_000, 49_999, 50_000, 79_999, 80_000, 100_000, 100_001]),

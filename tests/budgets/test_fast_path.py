@@ -174,7 +174,11 @@ def twins(db: None, frozen: None) -> Iterator[tuple[Place, Place, Place]]:
 units = st.integers(min_value=0, max_value=12_000).map(lambda n: D(n) / 100)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(
     currency=st.sampled_from([0, 0, 0, 1, 2]),
     allocated=st.integers(min_value=0, max_value=100),

@@ -20,7 +20,11 @@ AMOUNTS = st.lists(
 
 
 @pytest.mark.parametrize("currency", ["JPY", "USD", "KWD"])
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(amounts=AMOUNTS, tax_rate=st.decimals(min_value=0, max_value=100, places=3))
 def test_use_04_lines_sum_to_the_rounded_total(
     group: Group, currency: str, amounts: list[Decimal], tax_rate: Decimal
