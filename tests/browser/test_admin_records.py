@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from core.admin import dashboard
+from core.admin import dashboard, record_parts
 from core.admin.columns import amount_html
 from core.admin.dashboard import Card, Need, Panel
 from core.history import record_as
@@ -22,8 +22,11 @@ LIST = "/admin/entities/entity/"
 
 
 @pytest.fixture
-def administrator(settings: Any) -> User:
+def administrator(settings: Any, monkeypatch: pytest.MonkeyPatch) -> User:
+    """At the back-office of core's tests, without what upper apps add to its pages."""
     settings.ROOT_URLCONF = "tests.core.admin.site"
+    for registry in ("_links", "_panels"):
+        monkeypatch.setattr(record_parts, registry, {})
     user = User.objects.create_superuser("ada", "ada@example.com", "correct horse battery")
     user.first_name, user.last_name = "Ada", "Byron"
     user.save()
