@@ -28,13 +28,12 @@ from invoicing.models import (
     Settlement,
     SettlementKind,
 )
+from invoicing.selectors.holds import refundable
 from invoicing.selectors.invoice import receivable
 from invoicing.services.settlement import (
     ZERO,
     Part,
     balance_exceeded,
-    cash_received,
-    cash_refunded,
     checked_amount,
     checked_day,
     checked_reason,
@@ -409,7 +408,7 @@ def _lock_credit_source(source: Any) -> tuple[Any, Decimal]:
     documents = lock_documents(source.pk, source.corrects_id)
     locked, invoice = documents[source.pk], documents[source.corrects_id]
     require_usable_credit(locked)
-    cash = max(ZERO, EXACT.subtract(cash_received(invoice), cash_refunded(invoice)))
+    cash = refundable(invoice)
     if not cash and locked.open_amount:
         raise _exceeds_cash(locked, cash)
     return locked, min(cash, locked.open_amount)
